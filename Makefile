@@ -1,7 +1,7 @@
 # Needs Python >= 3.11, pip and make; everything else is built in .venv from requirements.lock.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP = $(if $(wildcard .venv/.bare),$(PYTHON) -m pip --python $(BIN)/python,$(BIN)/python -m pip)
+PIP = $$(test -e .venv/.bare && echo "$(PYTHON) -m pip --python $(BIN)/python" || echo "$(BIN)/python -m pip")
 PIP_INSTALL = $(PIP) install --quiet --no-input --disable-pip-version-check
 PYTEST_ARGS ?=
 
