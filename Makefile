@@ -42,18 +42,18 @@ lock:
 install: .venv/.installed
 
 .venv/.installed: .venv/.locked pyproject.toml
-	$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/.locked: requirements.lock | $(BIN)/python
-	@echo "installing requirements.lock into .venv"
-	$(PIP_INSTALL) --require-hashes -r requirements.lock
+	@echo "installing requirements.lock into .venv (about a minute)"
+	@$(PIP_INSTALL) --require-hashes -r requirements.lock
 	@touch $@
 
 # Some distributions split ensurepip from Python: then the pip that is there fills the environment from outside.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python >= 3.11 is needed: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv .venv >/dev/null || { $(PYTHON) -m venv --clear --without-pip .venv && touch .venv/.bare; }
+	@$(PYTHON) -m venv .venv >/dev/null || { $(PYTHON) -m venv --clear --without-pip .venv && touch .venv/.bare; }
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -6,10 +6,28 @@ import sys
 
 import pytest
 
-HEAVY = set(
-    "alembic cryptography dbos fastapi lightgbm matplotlib mlflow numpy onnx onnxruntime pandas polars "
-    "prometheus_client pydantic scipy skops sklearn sqlalchemy uvicorn xgboost".split()
-)
+HEAVY = {
+    "alembic",
+    "cryptography",
+    "dbos",
+    "fastapi",
+    "lightgbm",
+    "matplotlib",
+    "mlflow",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "pandas",
+    "polars",
+    "prometheus_client",
+    "pydantic",
+    "scipy",
+    "skops",
+    "sklearn",
+    "sqlalchemy",
+    "uvicorn",
+    "xgboost",
+}
 TERMINAL = {"click", "rich", "typer"}
 
 HELP = """
