@@ -1,0 +1,52 @@
+"""The published document: the one signed thing workers follow. Which versions may serve, which is champion, thresholds, the clock, keys.
+
+A seal says what a bundle *is*; this document says that it *may serve*. Workers refuse a lower generation or a bad signature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """A version a worker keeps warm: its bundle and decision threshold."""
+
+    bundle: str
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model's champion and the versions to keep warm (champion first, then what a rollback would choose)."""
+
+    champion: int | None
+    versions: Mapping[str, ServedVersion] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Document:
+    """``generation`` grows with every change. ``data_now`` is the project's clock when it runs on data, else None.
+    ``trusted`` are Ed25519 public keys (hex) whose seals may serve; ``keys_sha256`` hashes of API keys.
+    """
+
+    format: int
+    project: str
+    generation: int
+    data_now: datetime | None
+    models: Mapping[str, ServedModel]
+    trusted: tuple[str, ...]
+    keys_sha256: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Signed:
+    """Bytes with an Ed25519 signature (hex) by ``key`` (public, hex) over them: how the document and seals lie on disk."""
+
+    key: str
+    signature: str
+    payload: str

@@ -1,0 +1,73 @@
+"""Event and ledger row: facts in the past tense, and the append-only, hash-chained record of all of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ecluse.core.codec import canonical
+
+KINDS = {
+    "data.ingested": "a snapshot was taken of a table",
+    "data.refused": "an ingest stopped before anything was changed",
+    "features.materialized": "the online store was brought up to a moment",
+    "run.finished": "a training produced a run",
+    "run.failed": "a training ended without one",
+    "version.registered": "a run became a version",
+    "version.gated": "gates were judged",
+    "version.promoted": "a version became champion",
+    "version.rejected": "a version was refused for good",
+    "version.rolled_back": "an earlier version became champion again",
+    "version.pruned": "a version's bytes were deleted by retention",
+    "version.held": "a version was put under audit hold, or released from it",
+    "threshold.changed": "a decision threshold was set",
+    "monitor.judged": "a window was compared with its reference",
+    "drift.detected": "a monitor was breached",
+    "loop.decided": "the loop decided what follows an event",
+    "clock.set": "the data clock was moved",
+}
+
+
+@dataclass(frozen=True)
+class Event:
+    """A fact: what happened, to which model and version, by whom, why, with which evidence (digests and numbers)."""
+
+    kind: str
+    time: datetime
+    actor: str
+    model: str = ""
+    version: int | None = None
+    reason: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """An event at its place in the chain; ``hash`` covers the previous hash, the sequence number and the event."""
+
+    sequence: int
+    event: Event
+    previous: str
+    hash: str
+
+
+def chain_hash(previous: str, sequence: int, event_bytes: bytes) -> str:
+    """SHA-256 (hex) of a ledger row."""
+    return hashlib.sha256(f"{previous}\n{sequence}\n".encode() + event_bytes).hexdigest()
+
+
+def broken_at(rows: Iterable[LedgerRow]) -> int | None:
+    """The sequence number of the first row that does not follow from the one before, or None. O(rows)."""
+    previous, expected = "", 1
+    for row in rows:
+        if (
+            row.sequence != expected
+            or row.previous != previous
+            or row.hash != chain_hash(previous, expected, canonical(row.event))
+        ):
+            return expected
+        previous, expected = row.hash, expected + 1
+    return None

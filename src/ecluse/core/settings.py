@@ -1,0 +1,323 @@
+"""Settings: every number someone may turn, as frozen rows with defaults; unknown keys are errors that name file, key and cure.
+
+Precedence: defaults < ecluse.toml < its ``[<profile>.<table>]`` < ``ECLUSE_<TABLE>__<KEY>`` < flags; tables merge key by key.
+``[models.<name>.<table>]`` overrides the model tables (training, threshold, costs, gates, policy, monitoring, parameters) for one model.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import Any, Literal
+
+from ecluse.core.codec import from_plain
+from ecluse.core.errors import DeclarationError
+from ecluse.core.model import Scalar
+
+FILE = "ecluse.toml"
+PROFILES = ("dev", "staging", "prod")
+RESERVED_ENVIRONMENT = ("ECLUSE_PROFILE", "ECLUSE_SEALING_KEY", "ECLUSE_API_KEY", "ECLUSE_LAUNCHED_BY")
+
+
+@dataclass(frozen=True)
+class Time:
+    """``now``: the system's clock, or the newest data's (``"data"``: moved on by each ingest's as-of and ``ecluse clock set``)."""
+
+    now: Literal["system", "data"] = "system"
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Where state lives; empty means embedded files under ``.ecluse/<profile>/``."""
+
+    online: str = ""
+
+
+@dataclass(frozen=True)
+class MlflowSettings:
+    """The tracking mirror: an existing server's address, or empty for a SQLite database beside the state."""
+
+    enabled: bool = True
+    tracking_uri: str = ""
+    experiment: str = ""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The contract of the joined training frame: least rows, least positives (or rows per class), largest missing share per view."""
+
+    rows: int = 50
+    positives: int = 10
+    missing: float = 0.5
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the held-out rows are chosen and how far back rows are used.
+
+    ``split``: ``"entity"`` (by hash of the key, for ever) or ``"time"`` (the newest ``held_out`` share of label moments, after ``embargo``).
+    ``history`` / ``validation``: only label moments within so much of the newest are trained on / judged on (None: all).
+    """
+
+    split: Literal["entity", "time"] = "entity"
+    held_out: float = 0.25
+    embargo: timedelta = timedelta(0)
+    seed: int = 0
+    history: timedelta | None = None
+    validation: timedelta | None = None
+    frame: Frame = field(default_factory=Frame)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.held_out < 1:
+            raise DeclarationError(f"held_out = {self.held_out}", cure="give a share between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """How a binary model's decision threshold is chosen on the validation rows: fixed, best F1, or best expected value (needs costs)."""
+
+    rule: Literal["fixed", "f1", "value"] = "f1"
+    value: float = 0.5
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Money per decision: a false positive, a false negative, and the value of acting on a true positive."""
+
+    false_positive: float = 0.0
+    false_negative: float = 0.0
+    action_value: float = 0.0
+
+    @property
+    def declared(self) -> bool:
+        """True when any of them is given."""
+        return bool(self.false_positive or self.false_negative or self.action_value)
+
+
+@dataclass(frozen=True)
+class NonRegression:
+    """New against production on the same rows: ``must_gain = m`` (new >= production + m) or ``may_lose = m`` (new >= production - m),
+    judged by the lower end of a paired bootstrap interval at ``confidence``.
+    """
+
+    may_lose: float | None = None
+    must_gain: float | None = None
+    confidence: float = 0.95
+    rounds: int = 1_000
+
+    def __post_init__(self) -> None:
+        if self.may_lose is not None and self.must_gain is not None:
+            raise DeclarationError("both may_lose and must_gain are set", cure="keep one of them")
+        if not 0.5 <= self.confidence < 1:
+            raise DeclarationError(f"confidence = {self.confidence}", cure="give a level such as 0.95")
+
+    @property
+    def margin(self) -> float:
+        """The least allowed difference new - production."""
+        return self.must_gain if self.must_gain is not None else -(0.01 if self.may_lose is None else self.may_lose)
+
+
+@dataclass(frozen=True)
+class Sanity:
+    """Outputs must be finite, not constant, with a positive rate in a range and a distribution like the champion's (PSI)."""
+
+    min_distinct: int = 5
+    positive_rate: tuple[float, float] = (0.001, 0.999)
+    max_psi: float = 1.0
+
+
+@dataclass(frozen=True)
+class Gates:
+    """What a version must pass before it may be promoted. See docs/gates.md."""
+
+    floor: Mapping[str, float] = field(default_factory=dict)
+    baseline_margin: float = 0.0
+    non_regression: NonRegression = field(default_factory=NonRegression)
+    max_gap: float = 0.15
+    leak: float = 0.98
+    segments: tuple[str, ...] = ()
+    segment_floor: Mapping[str, float] = field(default_factory=dict)
+    segment_rows: int = 100
+    sanity: Sanity = field(default_factory=Sanity)
+    latency_ms: float = 5.0
+    bundle_mb: float = 200.0
+    reproducible: bool = True
+    valid_for: timedelta = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Who moves a version on: ``register`` after training, ``promotion`` after passed gates, ``retrain`` after a breached monitor."""
+
+    register: Literal["manual", "automatic"] = "automatic"
+    promotion: Literal["manual", "automatic"] = "manual"
+    retrain: Literal["manual", "automatic"] = "automatic"
+
+
+@dataclass(frozen=True)
+class Monitoring:
+    """When a window of predictions counts as drifted. A limit of 0 switches its statistic off.
+
+    ``last`` / ``period``: the window judged by default (whichever is given; all predictions of the champion otherwise).
+    A feature has drifted when any statistic passes its limit; the data has when ``drift_share`` of the features have.
+    """
+
+    last: int | None = None
+    period: timedelta | None = None
+    min_samples: int = 200
+    psi: float = 0.2
+    mean_shift: float = 0.5
+    jensen_shannon: float = 0.1
+    missing: float = 0.1
+    unseen: float = 0.02
+    prediction_psi: float = 0.25
+    target_shift: float = 0.1
+    drift_share: float = 0.2
+    performance: Mapping[str, float] = field(default_factory=dict)
+    min_outcomes: int = 200
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The data plane's address and limits. ``keys_sha256`` are hashes of API keys; outside dev a server without one refuses to start."""
+
+    host: str = "127.0.0.1"
+    port: int = 8400
+    max_body_bytes: int = 65_536
+    max_in_flight: int = 256
+    deadline_ms: int = 1_000
+    poll_ms: int = 500
+    durability: Literal["process", "power"] = "process"
+    keys_sha256: tuple[str, ...] = ()
+    drain_seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What ``ecluse prune`` keeps besides the champion, what can be rolled back to, candidates and versions held for audit."""
+
+    archived: int = 5
+    runs: int = 20
+    rollback: int = 3
+
+
+@dataclass(frozen=True)
+class Log:
+    """Structured log level."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All tables of ecluse.toml for one profile."""
+
+    project: str = ""
+    profile: str = "dev"
+    time: Time = field(default_factory=Time)
+    stores: Stores = field(default_factory=Stores)
+    mlflow: MlflowSettings = field(default_factory=MlflowSettings)
+    training: Training = field(default_factory=Training)
+    threshold: Threshold = field(default_factory=Threshold)
+    costs: Costs = field(default_factory=Costs)
+    gates: Gates = field(default_factory=Gates)
+    policy: Policy = field(default_factory=Policy)
+    monitoring: Monitoring = field(default_factory=Monitoring)
+    parameters: Mapping[str, Scalar] = field(default_factory=dict)
+    serving: Serving = field(default_factory=Serving)
+    retention: Retention = field(default_factory=Retention)
+    log: Log = field(default_factory=Log)
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def for_model(self, name: str) -> Settings:
+        """These settings with ``[models.<name>.…]`` merged in. Raises DeclarationError."""
+        own = self.models.get(name)
+        if not own:
+            return self
+        unknown = set(own) - MODEL_TABLES
+        if unknown:
+            raise DeclarationError(
+                f"unknown key `models.{name}.{sorted(unknown)[0]}`",
+                where=FILE,
+                cure="model tables: " + ", ".join(sorted(MODEL_TABLES)),
+            )
+        from ecluse.core.codec import to_plain
+
+        return from_plain(Settings, merge(to_plain(self), own), where=FILE, path="")
+
+
+MODEL_TABLES = frozenset({"training", "threshold", "costs", "gates", "policy", "monitoring", "parameters"})
+
+
+def resolve(
+    file: Mapping[str, Any], profile: str, environment: Mapping[str, str], flags: Mapping[str, Any] | None = None
+) -> Settings:
+    """Settings of a profile out of the parsed file, the environment and flags (nested tables). Raises DeclarationError.
+
+    >>> resolve(
+    ...     {"serving": {"port": 1}, "prod": {"serving": {"port": 2}}}, "prod", {"ECLUSE_LOG__LEVEL": "debug"}
+    ... ).serving.port
+    2
+    """
+    if profile not in PROFILES:
+        raise DeclarationError(
+            f"profile {profile!r}", where="--profile or ECLUSE_PROFILE", cure="choose " + ", ".join(PROFILES)
+        )
+    known = {f.name for f in fields(Settings)}
+    base = {key: value for key, value in file.items() if key not in PROFILES}
+    for key in base:
+        if key not in known or key == "profile":
+            near = difflib.get_close_matches(key, sorted(known | set(PROFILES)), 1)
+            raise DeclarationError(
+                f"unknown key `{key}`",
+                where=FILE,
+                cure=f"did you mean `{near[0]}`?" if near else "tables: " + ", ".join(sorted(known)),
+            )
+    for each in PROFILES:  # a mistake in a profile that is not the current one is still a mistake
+        from_plain(Settings, merge(base, file.get(each, {})), where=FILE)
+    merged = merge(base, file.get(profile, {}))
+    settings = from_plain(Settings, merged, where=FILE)
+    if overrides := _from_environment(environment):
+        settings = from_plain(Settings, merge(merged, overrides), where="environment")
+        merged = merge(merged, overrides)
+    if flags:
+        merged = merge(merged, flags)
+    settings = from_plain(Settings, {**merged, "profile": profile}, where=FILE)
+    for name in settings.models:
+        settings.for_model(name)
+    return settings
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables merged key by key, ``over`` winning.
+
+    >>> merge({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
+    {'a': {'x': 1, 'y': 3}}
+    """
+    out = dict(base)
+    for key, value in over.items():
+        out[key] = merge(out[key], value) if isinstance(value, Mapping) and isinstance(out.get(key), Mapping) else value
+    return out
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, text in sorted(environment.items()):
+        if not name.startswith("ECLUSE_") or name in RESERVED_ENVIRONMENT:
+            continue
+        path = name.removeprefix("ECLUSE_").lower().split("__")
+        value: Any = _toml_value(text)
+        for key in reversed(path):
+            value = {key: value}
+        out = merge(out, value)
+    return out
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # plain text needs no quotes in the environment
