@@ -104,13 +104,12 @@ def metric_of(task: str, name: str) -> Metric:
     >>> metric_of("regression", "rmse").greater_is_better, metric_of("binary", "lift_at_2.5").name
     (False, 'lift_at_2.5')
     """
-    if task not in BY_TASK:
-        raise InvalidInput(f"unknown task {task!r}", where="metrics", cure=f"use one of {', '.join(BY_TASK)}")
-    known = BY_TASK[task].get(name) or (_at_percentage(name) if task == "binary" else None)
-    if known is None:
-        cure = f"for {task} use one of {', '.join(BY_TASK[task])}"
+    known = _known(task)
+    found = known.get(name) or (_at_percentage(name) if task == "binary" else None)
+    if found is None:
+        cure = f"for {task} use one of {', '.join(known)}"
         raise InvalidInput(f"unknown metric {name!r}", where="metrics", cure=cure)
-    return known
+    return found
 
 
 def measure(
@@ -162,14 +161,20 @@ def trivial_prediction(task: str, y_train: ArrayLike, *, classes: int | None = N
     return np.bincount(y.astype(np.int64), minlength=classes or 0) / y.size
 
 
+def _known(task: str) -> Mapping[str, Metric]:
+    if task not in BY_TASK:
+        raise InvalidInput(f"unknown task {task!r}", where="metrics", cure=f"use one of {', '.join(BY_TASK)}")
+    return BY_TASK[task]
+
+
 def _default_names(task: str, costs: Mapping[str, float] | None, top: Iterable[float]) -> list[str]:
     """The names of the task in catalogue order, the lists cut at the ``top`` shares asked for."""
-    fixed = [name for name in BY_TASK.get(task, ()) if "_at_" not in name]
+    fixed = [name for name in _known(task) if "_at_" not in name]
     if costs is None:
         fixed = [name for name in fixed if name != "expected_value"]
     if task == "binary":
         fixed += [f"{kind}_at_{100 * share:g}" for share in top for kind in ("precision", "lift")]
-    return fixed or [metric_of(task, "").name]
+    return fixed
 
 
 def _at_percentage(name: str) -> Metric | None:
