@@ -1,0 +1,64 @@
+"""Linear models: coefficients, intercept and a link; and the constant models that are linear without coefficients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ecluse.training.compile.answer import Answer, constant_rows, distribution, normalise, sigmoid, unsupported
+from ecluse.training.compile.columns import Columns, numbers
+from ecluse.training.compile.graph import Graph
+
+
+def logistic(graph: Graph, model: Any, columns: Columns) -> Answer:
+    """LogisticRegression and LogisticRegressionCV: sigmoid, or softmax over more than two classes."""
+    return distribution(graph, margin(graph, model, columns), model.classes_)
+
+
+def sgd_classifier(graph: Graph, model: Any, columns: Columns) -> Answer:
+    """SGDClassifier: probabilities with ``loss="log_loss"`` (one-vs-rest, normalised), else a margin only."""
+    z = margin(graph, model, columns)
+    if model.loss != "log_loss":
+        return Answer("", z, model.classes_)
+    p = sigmoid(graph, z)
+    return Answer(p if len(model.classes_) == 2 else normalise(graph, p), z, model.classes_)
+
+
+def separator(graph: Graph, model: Any, columns: Columns) -> Answer:
+    """LinearSVC and RidgeClassifier: a margin without probabilities, of use inside CalibratedClassifierCV."""
+    return Answer("", margin(graph, model, columns), model.classes_)
+
+
+def regression(graph: Graph, model: Any, columns: Columns) -> Answer:
+    """LinearRegression, Ridge, Lasso, ElasticNet and their like."""
+    return Answer(margin(graph, model, columns))
+
+
+def log_regression(graph: Graph, model: Any, columns: Columns) -> Answer:
+    """PoissonRegressor and GammaRegressor: the exponential of a linear model."""
+    return Answer(graph.node("Exp", margin(graph, model, columns)))
+
+
+def margin(graph: Graph, model: Any, columns: Columns) -> str:
+    """X · coefᵀ + intercept, double [n, K]. O(F · K) a row."""
+    x = numbers(graph, columns, type(model).__name__)
+    weights = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
+    if not hasattr(model, "classes_") and weights.shape[0] != 1:
+        raise unsupported(model, f"{weights.shape[0]} targets", "fit one model per target")
+    product = graph.node("MatMul", x, graph.constant(weights.T), width=weights.shape[0])
+    intercept = np.broadcast_to(np.asarray(model.intercept_, dtype=np.float64).ravel(), (weights.shape[0],))
+    return graph.node("Add", product, graph.constant(intercept))
+
+
+def dummy_classifier(graph: Graph, model: Any, columns: Columns) -> Answer:
+    """DummyClassifier: the same probabilities for every row."""
+    if model.strategy == "stratified":
+        raise unsupported(model, "strategy='stratified' draws at random", "use strategy='prior'")
+    row = model.predict_proba(np.zeros((1, max(len(columns), 1))))[0]
+    return Answer(constant_rows(graph, row[1:] if len(row) == 2 else row), classes=model.classes_)
+
+
+def dummy_regressor(graph: Graph, model: Any, columns: Columns) -> Answer:
+    """DummyRegressor: the same number for every row."""
+    return Answer(constant_rows(graph, np.ravel(model.constant_)[:1]))
