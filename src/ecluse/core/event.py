@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from ecluse.core.codec import canonical
+from ecluse.core.errors import InvalidInput
 
 KINDS = {
     "data.ingested": "a snapshot was taken of a table",
@@ -59,15 +60,32 @@ def chain_hash(previous: str, sequence: int, event_bytes: bytes) -> str:
     return hashlib.sha256(f"{previous}\n{sequence}\n".encode() + event_bytes).hexdigest()
 
 
-def broken_at(rows: Iterable[LedgerRow]) -> int | None:
-    """The sequence number of the first row that does not follow from the one before, or None. O(rows)."""
+def head_of(row: LedgerRow) -> str:
+    """What to note elsewhere of the newest row: with it, a tail cut off or a chain written anew is found.
+
+    >>> head_of(LedgerRow(7, Event("clock.set", datetime(2024, 1, 31), "ana"), "", "ab12"))
+    '7:ab12'
+    """
+    return f"{row.sequence}:{row.hash}"
+
+
+def broken_at(rows: Iterable[LedgerRow], head: str = "") -> int | None:
+    """The sequence number of the first row that does not follow from the one before, or None. O(rows).
+
+    With a ``head`` noted earlier (:func:`head_of`) also the row it names when that is missing or another. Raises InvalidInput for a head
+    that is none.
+    """
+    noted, _, noted_hash = head.partition(":")
+    if head and not (noted.isdecimal() and noted_hash):
+        raise InvalidInput(f"{head!r} is not a ledger head", cure="give what `ecluse history --head` printed")
     previous, expected = "", 1
     for row in rows:
         if (
             row.sequence != expected
             or row.previous != previous
             or row.hash != chain_hash(previous, expected, canonical(row.event))
+            or (head and expected == int(noted) and row.hash != noted_hash)
         ):
             return expected
         previous, expected = row.hash, expected + 1
-    return None
+    return expected if head and int(noted) >= expected else None

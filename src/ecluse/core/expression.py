@@ -11,12 +11,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal, Union
+from typing import Literal
 
 from ecluse.core.codec import tagged
 from ecluse.core.errors import DeclarationError
 
-Value = Union[float, bool, str, None]
+Value = float | bool | str | None
 BinaryOp = Literal["+", "-", "*", "/", "<", "<=", ">", ">=", "==", "!=", "and", "or"]
 UnaryOp = Literal[
     "-", "abs", "log", "log1p", "sqrt", "is_missing", "not", "year", "month", "day", "weekday", "hour", "days"
@@ -164,7 +164,7 @@ class Unary(Operators):
     operand: Node
 
 
-Node = Union[Ref, Constant, Binary, Unary]
+Node = Ref | Constant | Binary | Unary
 
 
 def feature(name: str) -> Ref:

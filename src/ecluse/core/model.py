@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
 from ecluse.core.codec import tagged
 from ecluse.core.contract import Boolean, Category, Column, Integer, Number, Table
@@ -16,7 +16,7 @@ from ecluse.core.instants import parse_duration
 from ecluse.core.view import FeatureKind, FeatureView, column_kind
 
 Task = Literal["binary", "multiclass", "regression"]
-Scalar = Union[bool, int, float, str]
+Scalar = bool | int | float | str
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Fixed:
     default: Scalar | None
 
 
-Parameter = Union[Range, Choice, Fixed]
+Parameter = Range | Choice | Fixed
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ecluse.core.event import Event, LedgerRow
 from ecluse.core.expression import Value
 from ecluse.core.rollout import Rollout
 from ecluse.core.snapshot import Snapshot
-from ecluse.core.version import GateReport, ModelVersion, Run, Stage
+from ecluse.core.version import GateReport, ModelVersion, Run
 
 
 class Clock(Protocol):
@@ -85,9 +85,9 @@ class State(Protocol):
         """By model and number."""
         ...
 
-    def change_version(self, version: ModelVersion, event: Event, *, expected: Stage) -> None:
-        """Write a version's stage, threshold and flags when its stage is still ``expected``, with the fact. Never to or from Production.
-        Raises Conflict.
+    def change_version(self, before: ModelVersion, after: ModelVersion, event: Event) -> None:
+        """Compare-and-swap: when the version is still exactly ``before``, write stage, threshold and flags of ``after``, with the fact; a new
+        threshold is a new generation. Never to or from Production. Raises Conflict.
         """
         ...
 
@@ -131,6 +131,10 @@ class State(Protocol):
 
     def set_meta(self, key: str, value: str) -> None:
         """Remember it."""
+        ...
+
+    def raise_meta(self, key: str, value: str) -> bool:
+        """Remember it, with the next generation, unless the text there sorts at or after it; whether it was written."""
         ...
 
 

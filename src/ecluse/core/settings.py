@@ -19,7 +19,13 @@ from ecluse.core.model import Scalar
 
 FILE = "ecluse.toml"
 PROFILES = ("dev", "staging", "prod")
-RESERVED_ENVIRONMENT = ("ECLUSE_PROFILE", "ECLUSE_SEALING_KEY", "ECLUSE_API_KEY", "ECLUSE_LAUNCHED_BY")
+RESERVED_ENVIRONMENT = (
+    "ECLUSE_PROFILE",
+    "ECLUSE_SEALING_KEY",
+    "ECLUSE_API_KEY",
+    "ECLUSE_LAUNCHED_BY",
+    "ECLUSE_FAILPOINT",
+)
 
 
 @dataclass(frozen=True)

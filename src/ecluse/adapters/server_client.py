@@ -1,0 +1,45 @@
+"""Asks a running server over HTTP: one request, one answer, no retries; problem answers become errors with their cure."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from ecluse.core.errors import InvalidInput, NotAllowed, NotFound, Unavailable
+
+TIMEOUT_SECONDS = 5.0
+
+
+def call(url: str, path: str, body: Mapping[str, Any] | None = None, *, key: str = "") -> dict[str, Any]:
+    """GET (or POST ``body`` as JSON to) ``path`` of the server at ``url``. Raises NotFound, NotAllowed, InvalidInput, Unavailable."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidInput(f"{url!r} is no address", cure="write http://127.0.0.1:8400")
+    connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = connect(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS)
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    try:
+        payload = None if body is None else json.dumps(body).encode()
+        connection.request("GET" if body is None else "POST", path, payload, headers)
+        response = connection.getresponse()
+        data = response.read()
+    except OSError as error:
+        raise Unavailable(f"no server answers: {error}", where=url, cure="start it with `ecluse serve`") from None
+    finally:
+        connection.close()
+    return _read(response.status, data, url + path)
+
+
+def _read(status: int, data: bytes, where: str) -> dict[str, Any]:
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        answer = {"detail": data[:200].decode(errors="replace")}
+    if status < 400 and isinstance(answer, dict):
+        return answer
+    kind = {401: NotAllowed, 403: NotAllowed, 404: NotFound}.get(status, InvalidInput if status < 500 else Unavailable)
+    detail = answer.get("detail") or answer.get("title") if isinstance(answer, dict) else str(answer)
+    raise kind(f"{status}: {detail}", where=where, cure=str(answer.get("cure", "")) if isinstance(answer, dict) else "")

@@ -1,0 +1,402 @@
+"""The composition root of the control plane: settings -> adapters -> App. The only place where ports meet adapters.
+
+Opening an App is cheap: every adapter that needs a heavy library is built when it is first asked for. Use it from a notebook:
+
+    import ecluse
+    app = ecluse.open(".")
+    frame = app.training_table("churn")
+"""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ecluse.adapters.project_files import find_root, load_project, load_settings, read_declaration
+from ecluse.core.bundle import Bundle
+from ecluse.core.codec import canonical
+from ecluse.core.errors import Corrupt, DeclarationError, EcluseError, NotFound
+from ecluse.core.event import broken_at
+from ecluse.core.ports import Scorer, Tracker, World
+from ecluse.core.project import Project
+from ecluse.core.settings import Settings
+from ecluse.core.verdict import Finding, Outcome
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ecluse.core.event import LedgerRow
+    from ecluse.core.rollout import Rollout
+    from ecluse.core.version import GateReport, ModelVersion
+    from ecluse.loop.ingest import IngestResult
+    from ecluse.loop.materialize import MaterializeResult
+    from ecluse.loop.monitor import MonitorReport
+    from ecluse.loop.outcomes import OutcomesReport
+    from ecluse.loop.retrain import Trained
+    from ecluse.loop.status import Status
+
+STATE = ".ecluse"
+
+
+def open_app(path: str | Path = ".", *, profile: str | None = None, flags: Mapping[str, Any] | None = None) -> App:
+    """The App of the project at or above ``path``. Raises NotFound, DeclarationError."""
+    root = find_root(Path(path))
+    return App(root, load_settings(root, profile, os.environ, flags))
+
+
+@dataclass(frozen=True)
+class App:
+    """One project under one profile. ``world`` holds the adapters; the declaration is imported only by what needs user code."""
+
+    root: Path
+    settings: Settings
+
+    @property
+    def home(self) -> Path:
+        """Where all state of the profile lives."""
+        return self.root / STATE / self.settings.profile
+
+    @functools.cached_property
+    def actor(self) -> str:
+        """Who acts, for the ledger."""
+        return os.environ.get("ECLUSE_LAUNCHED_BY") or _user()
+
+    @functools.cached_property
+    def world(self) -> World:
+        """The adapters of this profile. Raises Unavailable when the state cannot be opened."""
+        from ecluse.adapters.bundles_files import BundlesFiles
+        from ecluse.adapters.clock import project_clock
+        from ecluse.adapters.database.sqlite import SqliteState
+        from ecluse.adapters.online_sqlite import OnlineSqlite
+        from ecluse.adapters.publisher_files import PublisherFiles
+        from ecluse.adapters.sealing import load_sealer
+        from ecluse.adapters.snapshots_files import SnapshotsFiles
+
+        state = SqliteState(self.home / "state.db")
+        return World(
+            root=self.root,
+            home=self.home,
+            clock=project_clock(self.settings.time.now, state),
+            state=state,
+            snapshots=SnapshotsFiles(self.home / "snapshots"),
+            bundles=BundlesFiles(self.home / "bundles"),
+            online=OnlineSqlite.open(self.home / "online.db"),
+            sealer=load_sealer(self.home / "keys", create=self.settings.profile == "dev"),
+            publisher=PublisherFiles(self.home),
+            open_scorer=open_scorer,
+            read_predictions=self._records,
+            tracker=self._tracker,
+            actor=self.actor,
+        )
+
+    @functools.cached_property
+    def project(self) -> Project:
+        """The declaration, imported from project.py and remembered in the state."""
+        project = load_project(self.root)
+        self._check_models(project)
+        self.world.state.save_declaration(project.digest, canonical(project))
+        return project
+
+    @functools.cached_property
+    def declared(self) -> Project:
+        """The declaration as last remembered: no user code runs. Raises NotFound before the first ingest or train."""
+        stored = self.world.state.declaration()
+        if stored is None:
+            raise NotFound(
+                "the project has not been declared yet", where=str(self.home), cure="run `ecluse ingest` first"
+            )
+        return read_declaration(stored)
+
+    # -- data ---------------------------------------------------------------------------------------------------------
+
+    def ingest(self, folder: Path, as_of: datetime, *, only: Sequence[str] = (), dry_run: bool = False) -> IngestResult:
+        """Check every table's file in ``folder`` and freeze what is good as snapshots as of a moment; ``dry_run`` only checks."""
+        from ecluse.loop.ingest import ingest
+
+        return ingest(
+            self.world, self.project, self.settings, folder, as_of, actor=self.actor, only=only, dry_run=dry_run
+        )
+
+    def materialize(self, moment: datetime | None = None) -> MaterializeResult:
+        """Bring the online store up to a moment (now)."""
+        from ecluse.loop.materialize import materialize
+
+        return materialize(self.world, self.project, self.settings, moment)
+
+    def set_clock(self, moment: datetime) -> datetime:
+        """Move the data clock on; returns the project's present."""
+        from ecluse.loop.clock import set_clock
+
+        return set_clock(self.world, self.settings, moment, actor=self.actor)
+
+    # -- models -------------------------------------------------------------------------------------------------------
+
+    def train(
+        self,
+        model: str,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        moment: datetime | None = None,
+        dry_run: bool = False,
+    ) -> Trained:
+        """Train on what is known at ``moment`` (now); ``dry_run`` computes the bundle and records nothing."""
+        from ecluse.loop.retrain import train
+
+        return train(
+            self.world,
+            self.project,
+            self.settings,
+            model,
+            actor=self.actor,
+            moment=moment,
+            overrides=parameters or {},
+            dry_run=dry_run,
+        )
+
+    def training_table(self, model: str | None = None) -> pl.DataFrame:
+        """The joined training frame of a model, as of now: one row per mature label, features as of its moment, ``label`` last."""
+        from ecluse.loop.retrain import training_table
+
+        return training_table(self.world, self.project, self.settings, self.project.model(model).name)
+
+    def register(self, run: str) -> ModelVersion:
+        """Make a run a version; the same run again is the same version."""
+        from ecluse.loop.register import register
+
+        return register(self.world, self.settings, run, actor=self.actor)
+
+    def gate(self, model: str, number: int, *, dry_run: bool = False, reproduced: bool | None = None) -> GateReport:
+        """Judge a version against its gates and the champion; ``dry_run`` answers "why would this be refused?"."""
+        from ecluse.loop.gate import gate
+
+        return gate(
+            self.world,
+            self.declared,
+            self.settings,
+            model,
+            number,
+            actor=self.actor,
+            dry_run=dry_run,
+            reproduced=reproduced,
+        )
+
+    def prune(self, model: str, *, dry_run: bool = False) -> Sequence[ModelVersion]:
+        """Delete what retention no longer keeps."""
+        from ecluse.loop.prune import prune
+
+        return prune(self.world, self.settings, model, dry_run=dry_run)
+
+    # -- release ------------------------------------------------------------------------------------------------------
+
+    def promote(self, model: str, number: int, *, reason: str, override: str = "") -> Rollout:
+        """Compare-and-swap a version into Production and publish."""
+        from ecluse.loop.promote import promote
+
+        return promote(self.world, self.settings, model, number, reason=reason, actor=self.actor, override=override)
+
+    def reject(self, model: str, number: int, *, reason: str) -> ModelVersion:
+        """Refuse a version for good."""
+        from ecluse.loop.reject import reject
+
+        return reject(self.world, self.settings, model, number, reason=reason, actor=self.actor)
+
+    def rollback(self, model: str, *, reason: str, to: int | None = None) -> Rollout:
+        """The version before (or ``to``) serves again."""
+        from ecluse.loop.rollback import rollback
+
+        return rollback(self.world, self.settings, model, reason=reason, actor=self.actor, to=to)
+
+    def set_threshold(self, model: str, number: int, value: float, *, reason: str) -> ModelVersion:
+        """Change a version's decision threshold, recorded and reversible."""
+        from ecluse.loop.threshold import set_threshold
+
+        return set_threshold(self.world, self.settings, model, number, value, reason=reason, actor=self.actor)
+
+    # -- watching -----------------------------------------------------------------------------------------------------
+
+    def monitor(self, model: str, *, last: int | None = None, period: timedelta | None = None) -> MonitorReport:
+        """Compare what was served with the version's reference; a breach becomes an event."""
+        from ecluse.loop.monitor import monitor
+
+        return monitor(self.world, self.settings, model, last=last, period=period, actor=self.actor)
+
+    def outcomes(self, model: str) -> OutcomesReport:
+        """Realised performance of what was predicted, per version, as far as truths have arrived."""
+        from ecluse.loop.outcomes import outcomes
+
+        return outcomes(self.world, self.declared, self.settings, model)
+
+    def react(self) -> Sequence[LedgerRow]:
+        """Handle every event nobody has handled yet, durably: retrain, gate, release or refuse by policy."""
+        from ecluse.adapters.durable_dbos import DurableRunner
+        from ecluse.loop.runner import react
+
+        with DurableRunner.launch(self.home) as durable:
+            return react(self.world, self.declared, self.settings, durable.run)
+
+    def mirror(self) -> int:
+        """Bring the tracking mirror up to date; returns how many changes were applied."""
+        from ecluse.loop.mirror import mirror
+
+        return mirror(self.world, self.settings)
+
+    def after_release(self, run: str) -> Sequence[str]:
+        """Plots, permutation importance and the other artifacts of a run, made after its release; returns their names."""
+        from ecluse.loop.retrain import after_release
+
+        return sorted(after_release(self.world, self.settings, self.world.state.run(run)))
+
+    def score(self, model: str, number: int | None = None) -> pl.DataFrame:
+        """Every entity known now, scored by the champion (or a version), best first."""
+        from ecluse.loop.score import score
+
+        return score(self.world, self.declared, self.settings, model, number)
+
+    # -- at a glance --------------------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Clock, champions, candidates, data, online features, and whether a server answers."""
+        from ecluse.loop.status import status
+
+        return status(self.world, self.declared, self.settings, self._server())
+
+    def waiting(self) -> Sequence[LedgerRow]:
+        """Events the loop has not handled yet."""
+        from ecluse.loop.runner import unhandled
+
+        return unhandled(self.world)
+
+    def hold(self, model: str, number: int, *, reason: str, held: bool = True) -> ModelVersion:
+        """Put a version under audit hold, or release it."""
+        from ecluse.loop.prune import hold
+
+        return hold(self.world, model, number, reason=reason, actor=self.actor, held=held)
+
+    def finish(self) -> None:
+        """What follows a release off its way: plots and importance of runs that have none yet, and the mirror."""
+        for run in self.world.state.runs()[-3:]:
+            if not self.world.bundles.has_beside(run.bundle, "artifacts.json"):
+                self.after_release(run.id)
+        self.mirror()
+
+    # -- serving ------------------------------------------------------------------------------------------------------
+
+    def worker_command(self, *, host: str | None = None, port: int | None = None) -> tuple[str, list[str]]:
+        """Publish, then the address and the command line of this project's worker."""
+        from ecluse.loop.publish import publish
+
+        publish(self.world, self.settings)
+        serving = replace(
+            self.settings.serving,
+            host=host or self.settings.serving.host,
+            port=self.settings.serving.port if port is None else port,
+        )
+        command = [sys.executable, "-m", "ecluse.worker", "--home", str(self.home), "--profile", self.settings.profile]
+        return f"http://{serving.host}:{serving.port}", [*command, "--serving", canonical(serving).decode()]
+
+    def ask(self, fields: Mapping[str, Any], *, model: str | None = None, url: str | None = None) -> Mapping[str, Any]:
+        """A prediction from the running server. Raises NotFound, InvalidInput, Unavailable."""
+        from ecluse.adapters.server_client import call
+
+        path = f"/models/{model}/predict" if model else "/predict"
+        return call(url or self.url, path, fields, key=os.environ.get("ECLUSE_API_KEY", ""))
+
+    @property
+    def url(self) -> str:
+        """Where the project's server listens by its settings."""
+        return f"http://{self.settings.serving.host}:{self.settings.serving.port}"
+
+    def _ledger_sentence(self) -> str:
+        rows = list(self.world.state.ledger())
+        broken = broken_at(rows)
+        if broken is not None:
+            raise Corrupt(f"the ledger's chain is broken at #{broken}", where="state.db", cure="compare with a backup")
+        return f"{len(rows)} facts, chain whole"
+
+    def _server(self) -> str:
+        from ecluse.adapters.server_client import call
+
+        try:
+            health = call(self.url, "/health")
+        except EcluseError:
+            return "none answers at " + self.url
+        return f"{self.url} ({health.get('status', 'up')})"
+
+    def _check_models(self, project: Project) -> None:
+        names = {model.name for model in project.models}
+        for name in self.settings.models:
+            if name not in names:
+                raise DeclarationError(
+                    f"`models.{name}` is no model of the project",
+                    where="ecluse.toml",
+                    cure="models: " + ", ".join(sorted(names)),
+                )
+
+    def _records(self, since: datetime | None, until: datetime | None, last: int | None) -> Iterator[dict[str, Any]]:
+        from ecluse.adapters.journal_files import read
+
+        return read(self.home / "journal", since=since, until=until, last=last)
+
+    def _tracker(self) -> Tracker | None:
+        if not self.settings.mlflow.enabled:
+            return None
+        from ecluse.adapters.mlflow_tracker import MlflowTracker
+
+        return MlflowTracker(self.home, self.settings.mlflow, self.settings.project)
+
+
+def open_scorer(bundle: Bundle) -> Scorer:
+    """The scorer a bundle asks for: compiled in process, or skops in a process of its own."""
+    if bundle.manifest.scorer == "onnx":
+        from ecluse.adapters.scorer_onnx import OnnxScorer
+
+        return OnnxScorer(bundle.model_bytes)
+    from ecluse.adapters.scorer_skops import ProcessScorer
+
+    return ProcessScorer(bundle)
+
+
+def init_project(folder: Path, template: str) -> tuple[Sequence[Path], Sequence[str]]:
+    """Write a project from a template, with its dev sealing key; the files written and what to know. Raises Conflict, NotFound."""
+    from ecluse.adapters.project_template import write_project
+    from ecluse.adapters.sealing import load_sealer
+
+    written, notes = write_project(folder, template)
+    load_sealer(folder.resolve() / STATE / "dev" / "keys", create=True)
+    return written, notes
+
+
+def diagnose(path: Path, profile: str | None) -> Sequence[Finding]:
+    """What works on this machine and in this project, and what to do about the rest."""
+    from ecluse.adapters.machine import examine
+
+    findings = list(examine(path))
+    checks: list[tuple[str, Callable[[], str]]] = []
+    try:
+        app = open_app(path, profile=profile)
+    except EcluseError as error:
+        return [*findings, Finding("project", Outcome.FAILED, str(error))]
+    checks.append(("project", lambda: f"{app.root.name}: {', '.join(model.name for model in app.project.models)}"))
+    checks.append(("state", lambda: f"{len(app.world.state.versions())} versions in {app.home.relative_to(app.root)}"))
+    checks.append(("ledger", app._ledger_sentence))
+    checks.append(("server", app._server))
+    for name, check in checks:
+        try:
+            findings.append(Finding(name, Outcome.PASSED, check()))
+        except EcluseError as error:
+            findings.append(Finding(name, Outcome.FAILED, str(error)))
+    return findings
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

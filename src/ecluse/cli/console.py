@@ -1,0 +1,216 @@
+"""The terminal: what every command shares. The only importer of typer and rich.
+
+A command is a function from a :class:`Shell` and its options to a :class:`Reply`; ``--project``, ``--profile`` and ``--json`` are added
+to each. A reply is data for machines and lines for people; an error becomes one sentence and an exit code that means something.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ecluse.app import App, open_app
+from ecluse.core import errors
+from ecluse.core.codec import to_plain
+from ecluse.core.verdict import Outcome, Verdict
+
+Option = typer.Option
+Argument = typer.Argument
+
+EXIT = {
+    errors.DeclarationError: 2,
+    errors.InvalidInput: 2,
+    errors.Unsupported: 2,
+    errors.NotFound: 4,
+    errors.Conflict: 5,
+    errors.NotAllowed: 5,
+    errors.Unavailable: 6,
+    errors.Corrupt: 7,
+}
+REFUSED = 3
+CODES = (
+    "Exit codes: 0 done, 1 a bug, 2 wrong usage, declaration or input, 3 a verdict says no, 4 not found, "
+    "5 conflict or not allowed, 6 unavailable, 7 corrupt."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reply:
+    """What a command answers: ``data`` (printed with --json), ``text`` for people, and whether a verdict said no."""
+
+    data: object
+    text: str = ""
+    refused: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Shell:
+    """Where a command runs: the project's folder and profile, and how to tell progress."""
+
+    path: Path
+    profile: str | None
+    machine: bool
+
+    @functools.cached_property
+    def app(self) -> App:
+        """The project's App. Raises NotFound, DeclarationError."""
+        return open_app(self.path, profile=self.profile)
+
+    def model(self, name: str | None) -> str:
+        """The model meant: the named one, or the only one; from the remembered declaration, so that no user code runs."""
+        return self.app.declared.model(name).name
+
+    def say(self, sentence: str) -> None:
+        """Progress for people, on stderr."""
+        if not self.machine:
+            print(sentence, file=sys.stderr, flush=True)
+
+
+Command = Callable[..., Reply]
+
+
+class Group:
+    """A set of commands under one help page."""
+
+    def __init__(self, about: str) -> None:
+        self.typer = typer.Typer(help=about, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+    def add(self, function: Command, name: str | None = None) -> None:
+        """Register a command whose first parameter is a Shell."""
+        _add(self.typer, function, name)
+
+    def nest(self, name: str, about: str) -> Group:
+        """A group of commands under a name."""
+        inner = Group(about)
+        self.typer.add_typer(inner.typer, name=name)
+        return inner
+
+
+def run_group(group: Group) -> None:
+    """Run the command line; never returns."""
+    group.typer()
+
+
+def _add(group: typer.Typer, function: Command, name: str | None) -> None:
+    signature = inspect.signature(function)
+    own = list(signature.parameters.values())[1:]
+    shared = [
+        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for key, (kind, default) in _SHARED.items()
+    ]
+
+    def run(**values: Any) -> None:
+        shell = Shell(values.pop("project"), values.pop("profile"), values.pop("json_"))
+        sys.exit(_answer(shell, lambda: function(shell, **values)))
+
+    hints = inspect.get_annotations(function, eval_str=True)
+    typed = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[p.name]) for p in own]
+    run.__signature__ = inspect.Signature(typed + shared)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in typed + shared}
+    run.__doc__ = function.__doc__
+    group.command(name or function.__name__.rstrip("_").replace("_", "-"), epilog=CODES)(run)
+
+
+_SHARED: dict[str, tuple[Any, Any]] = {
+    "project": (Annotated[Path, Option("--project", "-C", help="the project's folder")], Path()),
+    "profile": (Annotated[str | None, Option("--profile", help="dev, staging or prod")], None),
+    "json_": (Annotated[bool, Option("--json", help="one JSON document on stdout")], False),
+}
+
+
+def _answer(shell: Shell, call: Callable[[], Reply]) -> int:
+    try:
+        reply = call()
+    except errors.EcluseError as error:
+        return _report(shell, error)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+    if shell.machine:
+        print(json.dumps(to_plain(reply.data), indent=2, ensure_ascii=False))
+    elif reply.text:
+        print(reply.text)
+    return REFUSED if reply.refused else 0
+
+
+def _report(shell: Shell, error: errors.EcluseError) -> int:
+    kind = type(error).__name__
+    if shell.machine:
+        print(
+            json.dumps(
+                {"error": {"kind": kind, "what": error.what, "where": error.where, "cure": error.cure}}, indent=2
+            )
+        )
+    else:
+        where = f"\n  where: {error.where}" if error.where else ""
+        cure = f"\n  do:    {error.cure}" if error.cure else ""
+        print(f"error: {error.what}{where}{cure}", file=sys.stderr)
+    return next((code for cls, code in EXIT.items() if isinstance(error, cls)), 1)
+
+
+def set_logging(level: str) -> None:
+    """Structured log lines (JSON, one per record) on stderr at a level."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    logger = logging.getLogger("ecluse")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level.upper())
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        extra = getattr(record, "facts", {})
+        return json.dumps(
+            {"level": record.levelname.lower(), "room": record.name, "message": record.getMessage(), **extra}
+        )
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> str:
+    """A table people like to read: aligned, numbers to the right.
+
+    >>> print(table(["name", "rows"], [["users", 7043]]))
+    name   rows
+    users  7043
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(c), *(len(row[i]) for row in cells)) if cells else len(c) for i, c in enumerate(columns)]
+    right = [bool(cells) and all(_numeric(row[i]) for row in cells) for i in range(len(columns))]
+    lines = [_line(columns, widths, right)] + [_line(row, widths, right) for row in cells]
+    return "\n".join(([title, ""] if title else []) + lines)
+
+
+def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    padded = (text.rjust(w) if r else text.ljust(w) for text, w, r in zip(row, widths, right, strict=True))
+    return "  ".join(padded).rstrip()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _numeric(text: str) -> bool:
+    return (
+        text == "-"
+        or text.lstrip("-").replace(".", "", 1).replace("e", "", 1).replace("+", "").replace("-", "").isdigit()
+    )
+
+
+MARKS = {Outcome.PASSED: "ok", Outcome.FAILED: "NO", Outcome.INCONCLUSIVE: "??"}
+
+
+def verdict_table(verdict: Verdict) -> str:
+    """One line per finding: mark, check, subject, sentence."""
+    rows = [(MARKS[f.outcome], f.check, f.subject or "", f.why) for f in verdict.findings]
+    return table(["", "check", "subject", "finding"], rows, title=verdict.question)

@@ -1,0 +1,19 @@
+"""``ecluse``: the command line. Commands in the order the loop goes round."""
+
+from __future__ import annotations
+
+import os
+
+from ecluse.cli import data, models, release, serve, start, watch
+from ecluse.cli.console import Group, run_group, set_logging
+
+app = Group("Closed-loop ML delivery: data, training, gates, release, serving, monitoring, retraining, rollback.")
+
+for module in (start, data, models, release, serve, watch):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    set_logging(os.environ.get("ECLUSE_LOG__LEVEL", "warning"))
+    run_group(app)
