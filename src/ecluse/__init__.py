@@ -22,7 +22,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def open(path: str = ".", *, profile: str | None = None) -> App:  # noqa: A001 - reads well as ecluse.open(".")
+def open(path: str = ".", *, profile: str | None = None) -> App:
     """The project at ``path`` for a notebook or a script: ``ecluse.open(".").training_table("churn")``."""
     from ecluse.app import open_app
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Union
 
 from ecluse.core.codec import tagged
 from ecluse.core.entity import Entity
@@ -74,7 +73,7 @@ class Instant:
     nulls: float = 0.0
 
 
-Column = Union[Number, Integer, Boolean, Category, Text, Instant]
+Column = Number | Integer | Boolean | Category | Text | Instant
 
 
 @dataclass(frozen=True)
@@ -89,11 +88,12 @@ class Rule:
 class Table:
     """What the rows of a table must be.
 
-    ``event_time`` is the column of the moment a row speaks of (``"as_of"``: the ingest's own), ``available_at`` the column of the
-    moment it was known (without it a row is known from its ingest's as-of). A row *is* its key and event time, plus the ``identity``
-    columns where several rows of a key may share an instant: a later-known row with the same ones replaces the earlier. ``references`` names tables whose keys must hold this
-    table's keys. ``rows`` are the smallest and largest volume of one ingest; ``freshness`` the largest age of the newest row at its as-of;
-    ``quarantine`` the largest share of bad rows an ingest may have before it stops. ``file`` is the file stem when it is not the name.
+    A row *is* its key and event time, plus the ``identity`` columns where several rows of a key may share an instant: a later-known row
+    with the same ones replaces the earlier. ``event_time`` is the column of the moment a row speaks of (``"as_of"``: the ingest's own),
+    ``available_at`` the column of the moment it was known (without it a row is known from its ingest's as-of).
+    ``references`` names tables whose keys must hold this table's keys. ``rows`` are the smallest and largest volume of one ingest;
+    ``freshness`` the largest age of the newest row at its as-of; ``quarantine`` the largest share of bad rows an ingest may have before
+    it stops. ``file`` is the file stem when it is not the name.
     """
 
     name: str

@@ -5,9 +5,13 @@ A seal says what a bundle *is*; this document says that it *may serve*. Workers 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+
+from ecluse.core.codec import from_plain
+from ecluse.core.errors import Corrupt, DeclarationError, InvalidInput
 
 FORMAT = 1
 
@@ -50,3 +54,21 @@ class Signed:
     key: str
     signature: str
     payload: str
+
+
+def read_document(payload: str) -> Document:
+    """The document out of a payload whose signature was checked. Raises Corrupt.
+
+    >>> read_document('{"format": 9}')
+    Traceback (most recent call last):
+    ecluse.core.errors.Corrupt: the published document is of format 9, this Écluse reads 1; ...
+    """
+    cure = "publish it again with the Écluse that serves: any release command does"
+    try:
+        value = json.loads(payload)
+        found = value["format"]
+        if found == FORMAT:
+            return from_plain(Document, value, where="published document")
+    except (ValueError, KeyError, TypeError, DeclarationError, InvalidInput) as error:
+        raise Corrupt(f"the published document cannot be read: {error}", cure=cure) from None
+    raise Corrupt(f"the published document is of format {found}, this Écluse reads {FORMAT}", cure=cure)
