@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -48,7 +48,7 @@ class Boolean:
 class Category:
     """Text out of a set: ``Category(["Basic", "Premium"])``; without values any text, at most ``max_distinct`` different."""
 
-    values: tuple[str, ...] = ()
+    values: Sequence[str] = ()
     max_distinct: int = 200
     nulls: float = 0.0
 

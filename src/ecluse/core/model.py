@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ecluse.core.codec import tagged
 from ecluse.core.contract import Boolean, Category, Column, Integer, Number, Table
 from ecluse.core.errors import DeclarationError
-from ecluse.core.expression import Node, names
+from ecluse.core.expression import Node, Operators, names
 from ecluse.core.instants import parse_duration
 from ecluse.core.view import FeatureKind, FeatureView, column_kind
 
@@ -193,7 +193,7 @@ def model(
     predicts: Label,
     features: Sequence[FeatureView],
     judged_by: str,
-    derived: Mapping[str, Node] | None = None,
+    derived: Mapping[str, Operators] | None = None,
     request: Mapping[str, Column] | None = None,
     accepts: Literal["entity", "features", "both"] = "entity",
 ) -> Callable[[Callable[..., Any]], Model]:
