@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ecluse.core.codec import tagged
 from ecluse.core.contract import Boolean, Category, Column, Integer, Number, Table
@@ -214,8 +214,8 @@ def model(
                     cure="give it one",
                 )
             parameters[parameter.name] = default if isinstance(default, Range | Choice) else Fixed(default)
-        return Model(
-            name, predicts, tuple(features), judged_by, derived or {}, request or {}, accepts, parameters, build
-        )
+        written = cast("Mapping[str, Node]", derived or {})  # every Operators is one of Node's classes
+        views = tuple(features)
+        return Model(name, predicts, views, judged_by, written, request or {}, accepts, parameters, build)
 
     return declare

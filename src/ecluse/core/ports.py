@@ -245,6 +245,10 @@ class Journal(Protocol):
         """Append a JSON record; returns its sequence. Raises Unavailable: then nothing was acknowledged."""
         ...
 
+    def append_many(self, records: Sequence[bytes]) -> Sequence[int]:
+        """Append records together, all or none; returns their sequences. Raises Unavailable."""
+        ...
+
     def close(self) -> None:
         """Flush and release."""
         ...
