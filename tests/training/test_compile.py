@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
 from typing import Any
 
@@ -410,6 +413,66 @@ def test_task_and_width_must_fit() -> None:
     ):
         with pytest.raises(InvalidInput):
             compile_model(model, features, task)
+
+
+def test_schema_categories_the_encoder_never_saw() -> None:
+    """The schema may know more words than the training fold: they are unseen to the encoder."""
+    wide = (*FEATURES[:3], Feature("plan", "category", ("Aqua", *WORDS)), FEATURES[4])
+    for words in (OneHotEncoder(), OneHotEncoder(handle_unknown="ignore", drop="first")):
+        step = ColumnTransformer([("w", words, ["plan"])])
+        model = fitted(make_pipeline(step, linear_model.LogisticRegression()), "binary", missing=0.0)
+        rows = table(4, 9, missing=0.0)
+        assert gap(model, "binary", rows, wide) <= EXACT
+        scored = OnnxScorer(compile_model(model, wide, "binary")).score(np.array([[20.0, 1, 1, 0, 0]]))
+        assert np.isnan(scored[0, 0]) == (words.handle_unknown == "error")
+
+
+def test_columns_empty_in_training() -> None:
+    """A number and a word that are always missing: one-hot knows them as missing, imputing keeps or drops them."""
+    frame = table(300, 1).with_columns(spend=pl.lit(None, pl.Float64), region=pl.lit(None, pl.String))
+    features = (*FEATURES[:4], Feature("region", "category", ()))
+    hot = ColumnTransformer([("w", OneHotEncoder(handle_unknown="ignore"), ["plan", "region", "spend", "active"])])
+    only = ColumnTransformer([("w", OneHotEncoder(handle_unknown="ignore"), ["spend"])])
+    drop = ColumnTransformer([("n", SimpleImputer(), ["age", "spend"])])
+    for step in (hot, only, drop, scaled_encoder()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = make_pipeline(step, linear_model.LogisticRegression()).fit(
+                model_frame(frame, features), target(frame, "binary")
+            )
+            rows = pl.concat([frame, frame.head(20).with_columns(spend=pl.lit(3.0), region=pl.lit("moon"))])
+            assert gap(model, "binary", rows, features) <= EXACT
+
+
+def test_frames_between_the_steps() -> None:
+    model = make_pipeline(encoder(), StandardScaler(), ensemble.HistGradientBoostingClassifier(max_iter=5)).set_output(
+        transform="polars"
+    )
+    assert gap(fitted(model, "binary"), "binary", awkward(table(200, 2))) <= EXACT
+
+
+FRESH = """
+import hashlib
+import numpy as np
+import polars as pl
+from sklearn.ensemble import HistGradientBoostingClassifier
+from ecluse.core.schema import Feature
+from ecluse.training.compile.pipeline import compile_model
+rng = np.random.default_rng(0)
+frame = pl.DataFrame({"n": rng.normal(size=300), "c": rng.choice(["a", "b", "c"], 300), "d": rng.choice(["x", "y"], 300)})
+model = HistGradientBoostingClassifier(max_iter=5, categorical_features=["c", "d"]).fit(frame, (frame["c"] == "b").to_numpy())
+features = (Feature("n", "number"), Feature("c", "category", ("a", "b", "c")), Feature("d", "category", ("x", "y")))
+digest = hashlib.sha256(compile_model(model, features, "binary")).hexdigest()
+print(digest)
+"""
+
+
+def test_a_fresh_process_writes_the_same_bytes() -> None:
+    here: dict[str, Any] = {}
+    exec(FRESH, here)
+    env = {**os.environ, "PYTHONHASHSEED": "7"}
+    there = subprocess.run([sys.executable, "-c", FRESH], env=env, capture_output=True, check=True, text=True).stdout
+    assert there.strip() == here["digest"]
 
 
 def test_equal_training_gives_equal_bytes() -> None:

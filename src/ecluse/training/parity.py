@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -84,10 +84,9 @@ def parity(
     if not frame.height:
         raise InvalidInput("no held rows to compare on", where="parity", cure="hold rows out for validation")
     held = model_frame(frame, features)
-    missing = tuple(f.name for f in features if _accepts(estimator_predict, held, f.name, _null(f)))
-    words = [f.name for f in features if f.kind == "category"]
-    unseen = tuple(name for name in words if _accepts(estimator_predict, held, name, _UNSEEN_WORD))
-    rows = pl.concat([held, _near_thresholds(estimator_predict, held, features, threshold, seed)])
+    missing = _accepted(estimator_predict, held, {f.name: _null(f) for f in features})
+    unseen = _accepted(estimator_predict, held, {f.name: _UNSEEN_WORD for f in features if f.kind == "category"})
+    rows = pl.concat([held, _near_threshold(scorer, held, features, threshold, seed)])
     if rows.height < at_least:
         rows = pl.concat([rows, draw(held, features, at_least - rows.height, seed, missing=missing, unseen=unseen)])
     told = _columns(np.concatenate([np.asarray(estimator_predict(part)) for part in rows.iter_slices(_BATCH)]))
@@ -149,34 +148,45 @@ def _null(feature: Feature) -> float | None:
     return None if feature.kind == "category" else math.nan
 
 
-def _accepts(predict: Predict, held: pl.DataFrame, name: str, value: float | str | None) -> bool:
-    """Whether the estimator answers a row with this value, instead of raising ValueError or answering NaN."""
+def _accepted(predict: Predict, held: pl.DataFrame, values: Mapping[str, float | str | None]) -> tuple[str, ...]:
+    """The columns whose value the estimator answers, instead of raising ValueError or answering NaN.
+
+    All are tried in one call, since a call of a large forest costs more than its rows; one by one where that is refused.
+    """
     row = held.head(1)
+    changed = [row.with_columns(pl.lit(value, dtype=row.schema[name]).alias(name)) for name, value in values.items()]
+    if not changed or _answers(predict, pl.concat(changed)):
+        return tuple(values)
+    return tuple(name for name, one in zip(values, changed, strict=True) if _answers(predict, one))
+
+
+def _answers(predict: Predict, rows: pl.DataFrame) -> bool:
     try:
-        answer = predict(row.with_columns(pl.lit(value, dtype=row.schema[name]).alias(name)))
+        return not bool(np.isnan(np.asarray(predict(rows), dtype=np.float64)).any())
     except ValueError:
         return False
-    return not bool(np.isnan(np.asarray(answer, dtype=np.float64)).any())
 
 
-def _near_thresholds(
-    predict: Predict, held: pl.DataFrame, features: Sequence[Feature], threshold: float | None, seed: int
+def _near_threshold(
+    scorer: Scores, held: pl.DataFrame, features: Sequence[Feature], threshold: float | None, seed: int
 ) -> pl.DataFrame:
-    """Rows close to the decision: numbers bisected between held rows on either side of the threshold, 40 halvings."""
+    """Rows close to the decision: numbers halved between held rows on either side of the threshold, 40 times.
+
+    The scorer leads the way: it is a thousand times faster, and where it leads is compared afterwards like all rows.
+    """
     sample = held.sample(min(held.height, 512), seed=seed)
     names = [feature.name for feature in features if feature.kind == "number"]
     if threshold is None or not names:
         return held.clear()
-    answers = _columns(np.asarray(predict(sample)))[:, 0]
+    answers = _columns(scorer.score(encode(sample, features)))[:, 0]
     below, above = np.flatnonzero(answers < threshold), np.flatnonzero(answers >= threshold)
     pairs = min(len(below), len(above), 64)
-    if not pairs:
-        return held.clear()
     base = sample[below[:pairs].tolist()]
     low, high = (sample[part[:pairs].tolist()].select(names).to_numpy().copy() for part in (below, above))
-    for _ in range(40):
+    for _ in range(40 if pairs else 0):
         middle = (low + high) / 2.0
-        is_above = _columns(np.asarray(predict(_with_numbers(base, names, middle))))[:, :1] >= threshold
+        matrix = encode(_with_numbers(base, names, middle), features)
+        is_above = _columns(scorer.score(matrix))[:, :1] >= threshold
         low, high = np.where(is_above, low, middle), np.where(is_above, middle, high)
     return pl.concat([_with_numbers(base, names, low), _with_numbers(base, names, high)])
 

@@ -8,6 +8,7 @@ error the compiled model answers NaN.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from ecluse.training.compile.columns import Column, Columns, Domain, any_of, cla
 from ecluse.training.compile.graph import Graph
 
 _UNSEEN_WORD, _UNSEEN_NUMBER = "\x00never seen", 1.2345678901234567e300
+_NO_NUMBER: Domain = (-_UNSEEN_NUMBER,)  # the domain of a number column that was empty in training
 
 
 def one_hot(graph: Graph, encoder: Any, columns: Columns) -> Columns:
@@ -92,39 +94,39 @@ def _with_domains(graph: Graph, columns: Columns, categories: Sequence[np.ndarra
                 f"category {beyond[0]!r} of {column.name!r} is not in the schema", where="encoder", cure=cure
             )
     plain = tuple(column for column, is_text in zip(columns, text, strict=True) if not is_text)
-    coded = classify(graph, plain, [known[i] for i, is_text in enumerate(text) if not is_text]) if plain else ()
+    coded = (
+        classify(graph, plain, [known[i] or _NO_NUMBER for i, is_text in enumerate(text) if not is_text])
+        if plain
+        else ()
+    )
     rest = iter(coded)
     return tuple(column if is_text else next(rest) for column, is_text in zip(columns, text, strict=True))
 
 
 def _answers(graph: Graph, encoder: Any, columns: Columns, i: int) -> np.ndarray:
-    """What the encoder answers for column ``i`` [missing, unseen, each value], one value at a time where it raises."""
+    """What the encoder answers for column ``i``, a row each: missing, unseen, each value. Refused ones are rows of zeros."""
     domain = columns[i].domain or ()
-    unseen = _UNSEEN_NUMBER if domain and not isinstance(domain[0], str) else _UNSEEN_WORD
-    missing = np.nan if unseen == _UNSEEN_NUMBER else None
-    values = [missing, unseen, *domain]
-    rows = [_ask(encoder, columns, i, value) for value in values[:2]]
-    if domain:
-        rows += list(_dense(encoder.transform(_probe(encoder, columns, i, list(domain)))))
+    of_words = not domain or isinstance(domain[0], str)
+    values = [None if of_words else np.nan, _UNSEEN_WORD if of_words else _UNSEEN_NUMBER, *domain]
+    rows = [_ask(encoder, columns, i, [value]) for value in values[:2]]
+    known = _ask(encoder, columns, i, list(domain)) if domain else None
+    rows += [_ask(encoder, columns, i, [value]) for value in domain] if known is None else [row[None] for row in known]
     refused = np.array([row is None for row in rows])
-    width = next(len(row) for row in rows if row is not None)
     if refused.any():
         hits = lookup(graph, (columns[i],), [refused.astype(np.float64)])
         graph.refuse(any_of(graph, graph.node("Greater", hits, graph.constant(np.array(0.5)))))
-    return np.array([np.zeros(width) if row is None else row for row in rows])
+    width = next(row.shape[1] for row in rows if row is not None)
+    return np.concatenate([np.zeros((1, width)) if row is None else row for row in rows])
 
 
-def _ask(encoder: Any, columns: Columns, i: int, value: object) -> np.ndarray | None:
-    """One answer, None where the encoder refuses the value."""
-    import warnings
-
+def _ask(encoder: Any, columns: Columns, i: int, values: list[object]) -> np.ndarray | None:
+    """The answers to several values, None where the encoder refuses one of them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # "found unknown categories": that is the question
         try:
-            answer: np.ndarray = _dense(encoder.transform(_probe(encoder, columns, i, [value])))[0]
+            return _dense(encoder.transform(_probe(encoder, columns, i, values)))
         except ValueError:
             return None
-    return answer
 
 
 def _probe(encoder: Any, columns: Columns, i: int, values: list[object]) -> Any:

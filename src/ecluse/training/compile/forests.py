@@ -1,6 +1,7 @@
 """Forests of scikit-learn: decision trees, random forests, extremely randomised trees, GradientBoosting.
 
-scikit-learn reads their inputs as single precision and compares with double thresholds; so does the compiled model.
+scikit-learn reads their inputs as single precision and compares with double thresholds; so does the compiled model. A number
+beyond single precision (3.4e38), where scikit-learn raises an error, goes the way of infinity: contracts keep it out.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ FLOAT, INT64, BOOL, DOUBLE = 1, 7, 9, 11
 ML = "ai.onnx.ml"
 _OPSETS = {"": 21, ML: 5}
 _IR_VERSION = 10
+_EXTERNAL = b"\x0a\x08location"  # protobuf of the key that every tensor kept outside carries
 _LARGEST = 2**31 - 1  # protobuf cannot hold more in one message
 
 Attribute = int | float | str | list[int] | npt.NDArray[np.generic]
@@ -161,6 +162,8 @@ def _needed(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
 
 
 def _parse(model: bytes) -> onnx.ModelProto:
+    if _EXTERNAL in model:
+        raise Unsupported("a model with external data", where="ONNX", cure="export it with its weights inside")
     try:
         parsed = onnx.load_model_from_string(model)
         onnx.checker.check_model(parsed)
@@ -182,8 +185,6 @@ def _refuse_foreign(model: onnx.ModelProto) -> None:
         for attribute in node.attribute
     ):
         raise Unsupported("a model with loops or branches", where="ONNX", cure=cure)
-    if b"external_data" in model.SerializeToString() and any(t.external_data for t in model.graph.initializer):
-        raise Unsupported("a model with external data", where="ONNX", cure=cure)
 
 
 def _port(value: onnx.ValueInfoProto) -> Port:
