@@ -33,7 +33,6 @@ POINTS = (
     "state.after_commit",
     "publish.start",
     "publish.built",
-    "publish.signed",
     "publisher.locked",
     "publisher.before_rename",
     "publisher.after_rename",
