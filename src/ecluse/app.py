@@ -166,11 +166,11 @@ class App:
 
         return training_table(self.world, self.project, self.settings, self.project.model(model).name)
 
-    def register(self, run: str) -> ModelVersion:
+    def register(self, run: str, *, reason: str = "") -> ModelVersion:
         """Make a run a version; the same run again is the same version."""
         from ecluse.loop.register import register
 
-        return register(self.world, self.settings, run, actor=self.actor)
+        return register(self.world, self.settings, run, reason=reason, actor=self.actor)
 
     def gate(self, model: str, number: int, *, dry_run: bool = False, reproduced: bool | None = None) -> GateReport:
         """Judge a version against its gates and the champion; ``dry_run`` answers "why would this be refused?"."""

@@ -28,17 +28,18 @@ def _ingest(shell: Shell, folder: Path, as_of: str, only: list[str] | None, *, d
     shell.say(f"reading {folder} as of {format_instant(moment)}")
     result = shell.app.ingest(folder, moment, only=only or (), dry_run=dry_run)
     rows = [
-        (each.table, each.rows, each.quarantined, each.digest[:12] if each.digest else "-", each.what)
-        for each in result.tables
+        (t.table, t.rows, t.quarantined, t.snapshot.digest[:12] if t.snapshot else None, t.status)
+        for t in result.tables
     ]
     text = table(["table", "rows", "quarantined", "snapshot", ""], rows)
-    for verdict in result.verdicts:
-        if verdict.breached:
-            text += "\n\n" + verdict_table(verdict)
-    reasons = [(each.table, rule, count) for each in result.tables for rule, count in each.counts.items() if count]
-    if reasons:
-        text += "\n\n" + table(["table", "rule broken", "rows"], reasons)
-    return Reply(result, text, refused=result.refused)
+    broken = [(t.table, rule, count) for t in result.tables for rule, count in t.counts.items() if count]
+    if broken:
+        text += "\n\n" + table(["table", "rule broken", "rows"], broken)
+    for each in result.tables:
+        if each.verdict.breached:
+            text += "\n\n" + verdict_table(each.verdict)
+    text += "".join(f"\n{note}" for note in result.notes)
+    return Reply(result, text, refused=not result.passed)
 
 
 def materialize(shell: Shell, *, at: Annotated[str | None, Option("--at", help="moment (now)")] = None) -> Reply:
