@@ -1,0 +1,124 @@
+"""Online: stored values and request fields of one entity -> the scorer's input vector, or the reason why there is none.
+
+On every request's path: standard library only. Nothing is made up: a missing or stale feature is a FeatureProblem, unless its view
+declares ``missing="accept"``; then the answer is marked degraded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from ecluse.core.errors import EcluseError
+from ecluse.core.expression import Value, evaluate
+from ecluse.core.ports import OnlineRow
+from ecluse.core.schema import Feature, Schema, StoredView, encode_value
+
+ProblemCode = Literal["feature_missing", "feature_stale"]
+
+
+class FeatureProblem(EcluseError):
+    """A feature that a prediction needs is missing or older than its view allows. ``view`` is ``""`` for a request field."""
+
+    def __init__(self, code: ProblemCode, *, field: str, view: str, why: str, cure: str) -> None:
+        self.code, self.field, self.view = code, field, view
+        super().__init__(f"`{field}`: {why}", where=f"view {view}" if view else "request", cure=cure)
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """``inputs``: the scorer's features in its order; ``raw``: stored values and request fields as they were; ``moments``: what each view was
+    computed as of (UTC microseconds); ``degraded``: which views are missing and why; ``unseen``: inputs never seen in training.
+    """
+
+    inputs: dict[str, Value]
+    raw: dict[str, Value]
+    moments: dict[str, int]
+    degraded: tuple[str, ...]
+    unseen: tuple[str, ...]
+    vector: list[float]
+
+
+def assemble(
+    schema: Schema, rows: Mapping[str, OnlineRow], given: Mapping[str, Value], now_micros: int, as_of_micros: int
+) -> Assembled:
+    """The input vector of one request.
+
+    ``rows``: what the online store holds for the entity, by view; ``given``: request fields and explicit features, already validated
+    (instants as microseconds); a view is read only when it has a feature that is not given. ``now_micros`` is the project's present, against
+    which ages are judged; ``as_of_micros`` the moment derived features read as ``as_of``. Raises FeatureProblem. O(features).
+    """
+    raw: dict[str, Value] = {}
+    moments: dict[str, int] = {}
+    degraded: list[str] = []
+    for name in schema.request:
+        if name not in given:
+            raise FeatureProblem(
+                "feature_missing", field=name, view="", why="the request does not hold it", cure="send it"
+            )
+        raw[name] = given[name]
+    for view in schema.views:
+        wanted = [name for name in view.features if name not in given]
+        raw.update((name, given[name]) for name in view.features if name in given)
+        if not wanted:
+            continue
+        row = rows.get(view.name)
+        if row is not None:
+            moments[view.name] = row.as_of
+        stored, why = _stored(view, wanted, row, now_micros)
+        raw.update(stored)
+        if why:
+            degraded.append(f"{view.name}: {why}")
+    values = raw | _derived(schema, raw, as_of_micros)
+    inputs = {each.name: values[each.name] for each in schema.features}
+    vector = [encode_value(each, inputs[each.name]) for each in schema.features]
+    unseen = tuple(each.name for each in schema.features if _is_unseen(each, inputs[each.name]))
+    return Assembled(inputs, raw, moments, tuple(degraded), unseen, vector)
+
+
+def _stored(view: StoredView, wanted: list[str], row: OnlineRow | None, now: int) -> tuple[dict[str, Value], str]:
+    """The wanted values of a view and why they are not in order ("" when they are). Raises FeatureProblem where that is refused."""
+    problem = _problem(view, wanted, row, now)
+    if problem is None:
+        assert row is not None
+        return {name: row.values[name] for name in wanted}, ""
+    code, field, why = problem
+    if view.missing == "refuse":
+        cure = "bring the online store up to date with `ecluse materialize`"
+        raise FeatureProblem(code, field=field, view=view.name, why=why, cure=cure)
+    # no live row is a state training saw too (counts of nothing are 0); a stale or absent row says nothing about now
+    values = row.values if row is not None and code == "feature_missing" else {}
+    return {name: values.get(name) for name in wanted}, why
+
+
+def _problem(
+    view: StoredView, wanted: list[str], row: OnlineRow | None, now: int
+) -> tuple[ProblemCode, str, str] | None:
+    if row is None:
+        return "feature_missing", wanted[0], "the online store has no row of this entity"
+    for name in wanted:
+        if name not in row.values:
+            return "feature_missing", name, "the stored row does not hold it"
+    if view.ttl is not None:
+        ttl = view.ttl // timedelta(microseconds=1)
+        if now - row.as_of > ttl:
+            return "feature_stale", wanted[0], "computed longer ago than its time-to-live"
+        if row.event is not None and now - row.event > ttl:
+            return "feature_stale", wanted[0], "its latest event is older than its time-to-live"
+    if row.event is None:
+        return "feature_missing", wanted[0], "the entity has no live row in the table"
+    return None
+
+
+def _derived(schema: Schema, raw: Mapping[str, Value], as_of: int) -> dict[str, Value]:
+    if not schema.derived:
+        return {}
+    read = {**raw, "as_of": float(as_of)}
+    found = {name: evaluate(node, read) for name, node in schema.derived.items()}
+    return {name: float(value) if isinstance(value, bool) else value for name, value in found.items()}
+
+
+def _is_unseen(feature: Feature, value: Value) -> bool:
+    return feature.categories is not None and value is not None and str(value) not in feature.categories
