@@ -191,7 +191,7 @@ class App:
         """Delete what retention no longer keeps."""
         from ecluse.loop.prune import prune
 
-        return prune(self.world, self.settings, model, dry_run=dry_run)
+        return prune(self.world, self.settings, model, dry_run, actor=self.actor)
 
     # -- release ------------------------------------------------------------------------------------------------------
 
@@ -215,9 +215,9 @@ class App:
 
     def set_threshold(self, model: str, number: int, value: float, *, reason: str) -> ModelVersion:
         """Change a version's decision threshold, recorded and reversible."""
-        from ecluse.loop.threshold import set_threshold
+        from ecluse.loop.threshold import change_threshold
 
-        return set_threshold(self.world, self.settings, model, number, value, reason=reason, actor=self.actor)
+        return change_threshold(self.world, self.settings, model, number, value, reason=reason, actor=self.actor)
 
     # -- watching -----------------------------------------------------------------------------------------------------
 
@@ -275,14 +275,16 @@ class App:
 
     def hold(self, model: str, number: int, *, reason: str, held: bool = True) -> ModelVersion:
         """Put a version under audit hold, or release it."""
-        from ecluse.loop.prune import hold
+        from ecluse.loop.hold import hold, release
 
-        return hold(self.world, model, number, reason=reason, actor=self.actor, held=held)
+        return (hold if held else release)(self.world, model, number, reason=reason, actor=self.actor)
 
     def finish(self) -> None:
         """What follows a release off its way: plots and importance of runs that have none yet, and the mirror."""
         for run in self.world.state.runs()[-3:]:
-            if not self.world.bundles.has_beside(run.bundle, "artifacts.json"):
+            try:
+                self.world.bundles.read_beside(run.bundle, "artifacts.json")
+            except NotFound:
                 self.after_release(run.id)
         self.mirror()
 
@@ -340,7 +342,7 @@ class App:
                 )
 
     def _records(self, since: datetime | None, until: datetime | None, last: int | None) -> Iterator[dict[str, Any]]:
-        from ecluse.adapters.journal_files import read
+        from ecluse.adapters.journal_reader import read
 
         return read(self.home / "journal", since=since, until=until, last=last)
 

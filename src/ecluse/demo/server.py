@@ -42,9 +42,9 @@ class Server:
         return call(self.url, "/predict", fields)
 
     def wait_for_version(self, version: int) -> float:
-        """Seconds until the server says that ``version`` is its champion."""
+        """Seconds until the server says that ``version`` answers."""
         began = time.monotonic()
-        self._until(lambda: any(model.get("champion") == version for model in call(self.url, "/models")["models"]))
+        self._until(lambda: any(model["serving"] == version for model in call(self.url, "/models")["models"].values()))
         return time.monotonic() - began
 
     def stop(self) -> int:

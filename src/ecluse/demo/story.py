@@ -99,7 +99,7 @@ def _project(narrator: Narrator, folder: Path, subscribers: int) -> App:
             _ingest(narrator, app, month)
     with narrator.step("features", "the online store is brought up to now"):
         result = app.materialize()
-        narrator.tell(", ".join(f"{view}: {each.written:,}" for view, each in result.views.items()))
+        narrator.tell(", ".join(f"{each.view}: {each.written:,}" for each in result.views))
     return app
 
 
