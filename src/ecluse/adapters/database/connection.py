@@ -86,10 +86,10 @@ class Database:
     def _create_file(self) -> None:
         if self.path.exists() and self.path.stat().st_size:
             return
-        remains = [name for name in ("published.json", "bundles", "snapshots") if (self.path.parent / name).exists()]
-        if remains:  # an empty authority beside what the lost one decided would deny all of it
+        if (self.path.parent / "published.json").exists():
+            # An empty authority beside the document the lost one published would deny all that was decided.
             raise Unavailable(
-                f"the state is gone, {remains[0]} is still there",
+                "the state is gone, what it published is still there",
                 where=str(self.path),
                 cure=f"restore {self.path.name}, or remove {self.path.parent} to begin anew",
             )
