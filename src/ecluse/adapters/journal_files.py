@@ -86,6 +86,11 @@ class Journal:
             undo.pop_all()
         return cls(directory, lock, file, found, durability, segment_bytes)
 
+    @property
+    def refusal(self) -> str:
+        """Why every append is refused from now on; empty while it is open."""
+        return self._refusal
+
     def next_id(self, ahead: int = 0) -> str:
         """Id of the record appended next (or ``ahead`` after it): worker, process start, sequence.
 

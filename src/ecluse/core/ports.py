@@ -286,6 +286,24 @@ class Tracker(Protocol):
         ...
 
 
+Step = Callable[[str, Callable[[], Any]], Any]
+"""(name, function) -> what it returns (JSON values): run once and remembered, so that work resumed after a kill does not run it again.
+
+Within one piece of work names are unique and steps come in the same order each time. What ran but was not yet remembered when the process
+died runs again: a step must find what it did before.
+"""
+
+
+class Durable(Protocol):
+    """Runs work that outlives its process: what was begun and not ended goes on at the next launch."""
+
+    def run(self, workflow_id: str, name: str, *args: Any) -> Any:
+        """Do the named work on ``args`` (JSON values), once per id: ended before, its result is returned; running, it is waited for; failed
+        before, it is tried anew. Raises what the work raises.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class World:
     """All ports of a profile: what a handler of the loop is given besides values."""

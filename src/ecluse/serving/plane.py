@@ -1,0 +1,136 @@
+"""The data plane's one mutable place: the fleet that serves, what follows the document, and whether journal and online store answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ecluse.core.errors import EcluseError
+from ecluse.core.instants import to_micros
+from ecluse.core.ports import Journal, Online
+from ecluse.core.settings import Serving
+from ecluse.serving.metrics import Metrics
+from ecluse.serving.published import Follower
+from ecluse.serving.scorers import Failure, Fleet, Load, Loaded, next_fleet
+
+RETRY_SECONDS = 5.0
+"""How often a version that could not be loaded is tried again, and a journal or online store that failed is asked."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the composition root gives: ports, the document's follower, the loader of versions, a probe of the journal's disk."""
+
+    online: Online
+    journal: Journal
+    follower: Follower
+    load: Load
+    probe_journal: Callable[[], None]
+
+
+class Plane:
+    """Holds the present :class:`Fleet`; :meth:`follow` replaces it in one assignment. All but loading runs on one thread."""
+
+    def __init__(self, parts: Parts, serving: Serving, *, profile: str, metrics: Metrics) -> None:
+        self.parts, self.serving, self.profile, self.metrics = parts, serving, profile, metrics
+        self.fleet = Fleet()
+        self.in_flight = 0
+        self.started = False
+        self.draining = False
+        self.journal_problem: str | None = "not probed yet"
+        self.online_problem: str | None = "not asked yet"
+        self.last_failure: tuple[Failure, str] | None = None
+        self.log: Callable[[str, dict[str, object]], None] = lambda event, facts: None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Hashes of the API keys that may call: the document's, else the settings'."""
+        document = self.fleet.document
+        return document.keys_sha256 if document and document.keys_sha256 else self.serving.keys_sha256
+
+    @property
+    def needs_key(self) -> bool:
+        """True when callers must show a key: always outside ``dev``, there when keys are declared."""
+        return self.profile != "dev" or bool(self.keys)
+
+    def now(self) -> datetime:
+        """The project's present: the published data clock, else the system's."""
+        document = self.fleet.document
+        return document.data_now if document and document.data_now else datetime.now(UTC)
+
+    async def follow(self) -> None:
+        """Follow the document and look after journal and online store until cancelled."""
+        await self.refresh(first=True)
+        self.started = True
+        retry = time.monotonic() + RETRY_SECONDS
+        while True:
+            await asyncio.sleep(self.serving.poll_ms / 1_000)
+            overdue = time.monotonic() >= retry and bool(self.fleet.failures)
+            if self.parts.follower.changed() or overdue:
+                await self.refresh(again=overdue)
+                retry = time.monotonic() + RETRY_SECONDS
+            if self.journal_problem is not None or self.online_problem is not None or overdue:
+                self.probe()
+
+    async def refresh(self, *, first: bool = False, again: bool = False) -> None:
+        """Read the document if it changed, load what it names beside the requests, then swap."""
+        follower = self.parts.follower
+        remembered = follower.document if first else None
+        document = await asyncio.to_thread(follower.read) or remembered
+        if document is None and again:
+            document = self.fleet.document
+        self.metrics.document_refused.set(bool(follower.refusal))
+        if document is None:
+            if follower.refusal:
+                self.log("document.refused", {"why": follower.refusal})
+        else:
+            before = self.fleet
+            self.fleet = await asyncio.to_thread(next_fleet, before, document, self.parts.load)
+            self._tell(before, self.fleet)
+        self.probe()
+
+    def probe(self) -> None:
+        """Ask journal and online store whether they answer."""
+        try:
+            self.parts.probe_journal()
+            self.journal_problem = None
+        except EcluseError as error:
+            self.journal_problem = error.what
+        view = next((view.name for loaded in self.fleet.champions.values() for view in loaded.schema.views), None)
+        try:
+            if view is not None:
+                self.parts.online.moment(view)
+            self.online_problem = None
+        except EcluseError as error:
+            self.online_problem = error.what
+        self.metrics.journal_writable.set(self.journal_problem is None)
+
+    def feature_ages(self) -> dict[str, float]:
+        """Seconds of project time since each view in use was materialized; views never written are left out. Raises Unavailable."""
+        now, views = (
+            to_micros(self.now()),
+            {view.name for each in self.fleet.champions.values() for view in each.schema.views},
+        )
+        moments = {view: self.parts.online.moment(view) for view in sorted(views)}
+        return {view: (now - moment) / 1e6 for view, moment in moments.items() if moment is not None}
+
+    def champion(self, model: str) -> Loaded | None:
+        """The version that answers for a model now."""
+        return self.fleet.champions.get(model)
+
+    def _tell(self, before: Fleet, after: Fleet) -> None:
+        self.metrics.generation.set(after.generation)
+        self.metrics.load_failures.set(len(after.failures))
+        for failure in after.failures:
+            if failure not in before.failures:
+                self.last_failure = (failure, datetime.now(UTC).isoformat(timespec="seconds"))
+                self.log("version.refused", {"model": failure.model, "version": failure.number, "why": failure.reason})
+        for name, loaded in after.champions.items():
+            old = before.champions.get(name)
+            self.metrics.champion.labels(name).set(loaded.number)
+            if old is None or (old.number, old.digest) != (loaded.number, loaded.digest):
+                facts = {"model": name, "version": loaded.number, "before": old.number if old else None}
+                self.log("version.serving", {**facts, "generation": after.generation})

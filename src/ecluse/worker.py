@@ -1,0 +1,248 @@
+"""Composition root of the data plane: ``python -m ecluse.worker --home .ecluse/dev``. One process, one event loop, one journal.
+
+It stands on the files the control plane leaves in ``home`` (published document, bundles, online store) and on nothing else of it: no
+database, no tracking server, no project code. It imports only what docs/serving.md lists.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ecluse.adapters.bundles_files import BundlesFiles
+from ecluse.adapters.files import disk
+from ecluse.adapters.journal_files import Journal
+from ecluse.adapters.online_sqlite import OnlineSqlite
+from ecluse.adapters.publisher_files import FILE, PublisherFiles
+from ecluse.adapters.scorer_onnx import OnnxScorer
+from ecluse.adapters.scorer_skops import ProcessScorer
+from ecluse.adapters.sealing import load_sealer, verify
+from ecluse.core import errors
+from ecluse.core.bundle import Bundle
+from ecluse.core.codec import from_plain
+from ecluse.core.document import Signed
+from ecluse.core.errors import Conflict, Corrupt, DeclarationError, EcluseError, NotAllowed, NotFound, Unavailable
+from ecluse.core.ports import Scorer
+from ecluse.core.settings import PROFILES, Serving
+from ecluse.serving.http import Application
+from ecluse.serving.metrics import Metrics
+from ecluse.serving.plane import Parts, Plane
+from ecluse.serving.published import Follower
+from ecluse.serving.scorers import make_load
+from ecluse.serving.server import bind, serve
+
+EXIT = {
+    errors.DeclarationError: 2,
+    errors.InvalidInput: 2,
+    errors.Unsupported: 2,
+    errors.NotFound: 4,
+    errors.Conflict: 5,
+    errors.NotAllowed: 5,
+    errors.Unavailable: 6,
+    errors.Corrupt: 7,
+}
+"""Exit codes by error, those of the command line."""
+
+PUBLIC_KEY = "sealing.pub"
+LOCK = "serve.lock"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a worker until SIGTERM. Returns the exit code; errors are one line on standard error."""
+    given = _parse(arguments)
+    _set_logging(given.log_level)
+    try:
+        serving = _serving(given)
+        run(Path(given.home), serving, profile=given.profile, worker=given.worker, trusted_key=given.trusted_key)
+    except EcluseError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return next((code for kind, code in EXIT.items() if isinstance(error, kind)), 1)
+    return 0
+
+
+def run(home: Path, serving: Serving, *, profile: str, worker: str = "w1", trusted_key: str = "") -> None:
+    """Serve ``home`` until SIGTERM or SIGINT. Raises Conflict (port in use, another server), NotAllowed (no API key), NotFound, Unavailable."""
+    if not home.is_dir():
+        raise NotFound(
+            f"no state at {home}", cure="run `ecluse init` and `ecluse ingest` first, or name another --home"
+        )
+    lock = _take_lock(home / LOCK)
+    listener = bind(serving.host, serving.port)
+    address = listener.getsockname()[:2]
+    application = Application(compose(home, serving, profile=profile, worker=worker, trusted_key=trusted_key))
+    log = logging.getLogger("ecluse.serving")
+    application.plane.log = lambda event, facts: log.info(event, extra={"facts": facts})
+
+    def started() -> None:
+        facts = {"url": _url(*address), "pid": os.getpid(), "worker": worker}
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, json.dumps(facts).encode(), 0)
+        log.info("listening", extra={"facts": facts})
+
+    try:
+        serve(application, listener, started)
+    finally:
+        application.plane.parts.journal.close()
+        os.close(lock)
+    log.info("stopped", extra={"facts": {"worker": worker}})
+
+
+def compose(home: Path, serving: Serving, *, profile: str, worker: str, trusted_key: str = "") -> Plane:
+    """The data plane over the adapters of ``home``. Raises NotAllowed, NotFound, Conflict, Unavailable."""
+    published, kept = PublisherFiles(home), PublisherFiles(home / "cache" / worker)
+    follower = Follower(
+        stamp=lambda: _stamp(home / FILE),
+        fetch=published.current,
+        recall=_readable(kept.current),
+        remember=kept.publish,
+        verify=verify,
+        trusted=(_trusted_key(home / "keys", trusted_key),),
+    )
+    follower.read()
+    declared = serving.keys_sha256 or (follower.document.keys_sha256 if follower.document else ())
+    if profile != "dev" and not declared:
+        raise NotAllowed(
+            f"profile {profile} has no API key",
+            where="ecluse.toml: [serving] keys_sha256",
+            cure="add the SHA-256 (hex) of a key, as printed by `printf %s KEY | sha256sum`",
+        )
+    journal = Journal.open(home / "journal", worker, durability=serving.durability)
+    parts = Parts(
+        online=OnlineSqlite.open(home / "online.db", read_only=True),
+        journal=journal,
+        follower=follower,
+        load=make_load(BundlesFiles(home / "bundles"), verify, open_scorer),
+        probe_journal=lambda: _probe(journal, home / "journal" / worker / "probe"),
+    )
+    return Plane(parts, serving, profile=profile, metrics=Metrics())
+
+
+def open_scorer(bundle: Bundle) -> Scorer:
+    """The scorer of a bundle: in this process when compiled, in one of its own otherwise. Raises Corrupt, Unsupported, Unavailable."""
+    if bundle.manifest.scorer == "onnx":
+        return OnnxScorer(bundle.model_bytes)
+    return ProcessScorer(bundle)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m ecluse.worker", description="Serve a project's published models over HTTP."
+    )
+    parser.add_argument("--home", required=True, help="the profile's state, such as .ecluse/dev")
+    parser.add_argument("--profile", default="dev", choices=PROFILES)
+    parser.add_argument("--serving", default="{}", help="the [serving] settings as JSON")
+    parser.add_argument("--host", default=None)
+    parser.add_argument("--port", default=None, type=int, help="0: any free one (see serve.lock)")
+    parser.add_argument("--worker", default="w1", help="name of this worker's journal")
+    parser.add_argument("--trusted-key", default="", help="public key (hex) that signs the published document")
+    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    return parser.parse_args(arguments)
+
+
+def _serving(given: argparse.Namespace) -> Serving:
+    try:
+        plain = json.loads(given.serving)
+    except ValueError as error:
+        raise DeclarationError(f"--serving is not JSON: {error}", cure="give one JSON object") from None
+    serving = from_plain(Serving, plain, where="--serving")
+    host, port = given.host or serving.host, serving.port if given.port is None else given.port
+    return replace(serving, host=host, port=port)
+
+
+def _trusted_key(directory: Path, given: str) -> str:
+    """The public key documents must be signed with: given, beside the private one, or derived from it."""
+    if given:
+        return given
+    path = directory / PUBLIC_KEY
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return load_sealer(directory, create=False).public_key
+    except (OSError, UnicodeError) as error:
+        raise Unavailable(f"{path.name} cannot be read: {error}", where=str(path), cure="give --trusted-key") from None
+
+
+def _take_lock(path: Path) -> int:
+    """An open, locked file; the lock goes with this process, also at a kill -9. Raises Conflict, Unavailable."""
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock, 1_000, 0).decode(errors="replace")
+        os.close(lock)
+        raise Conflict(
+            f"a server of this project is running already: {holder or 'it is starting'}",
+            where=str(path),
+            cure="stop it first",
+        ) from None
+    except OSError as error:
+        raise Unavailable(f"{error.strerror}", where=str(path), cure="check the disk and its permissions") from None
+    return lock
+
+
+def _probe(journal: Journal, path: Path) -> None:
+    """Raises Unavailable when the journal has sealed itself, or its disk takes no byte."""
+    if journal.refusal:
+        raise Unavailable(f"journal: {journal.refusal}", cure="restart the worker")
+    with disk(path):
+        try:
+            path.write_bytes(b"\n" * 4_096)
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _readable(recall: Callable[[], Signed | None]) -> Callable[[], Signed | None]:
+    def read() -> Signed | None:
+        try:
+            return recall()
+        except Corrupt:
+            return None  # a damaged copy is no copy; the original is read next
+
+    return read
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _set_logging(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, event, and the facts given as ``extra={"facts": …}``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {
+            "time": moment,
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "facts", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
