@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import shutil
 import sqlite3
@@ -101,6 +102,16 @@ def test_the_true_ledger_holds() -> None:
     assert broken_at(LEDGER, HEAD) is None
     assert broken_at(LEDGER, head_of(LEDGER[4])) is None
     assert broken_at([]) is None
+
+
+def test_the_format_of_a_row() -> None:
+    """As docs/formats.md says, written out by hand: ledgers of today must still verify in ten years."""
+    text = (
+        '{"actor":"ana","evidence":{"from":0},"kind":"version.promoted","model":"churn","reason":"reason 1",'
+        '"time":"2024-01-31T00:00:00Z","version":1}'
+    )
+    assert LEDGER[0].hash == hashlib.sha256(f"\n1\n{text}".encode()).hexdigest()
+    assert HEAD == f"{ROWS}:{LEDGER[-1].hash}"
 
 
 def test_every_tampering_is_found_and_located() -> None:
