@@ -111,7 +111,7 @@ def test_the_format_of_a_row() -> None:
         '"time":"2024-01-31T00:00:00Z","version":1}'
     )
     assert LEDGER[0].hash == hashlib.sha256(f"\n1\n{text}".encode()).hexdigest()
-    assert HEAD == f"{ROWS}:{LEDGER[-1].hash}"
+    assert f"{ROWS}:{LEDGER[-1].hash}" == HEAD
 
 
 def test_every_tampering_is_found_and_located() -> None:
