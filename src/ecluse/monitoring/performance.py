@@ -1,0 +1,161 @@
+"""Performance: what was predicted against what turned out true, and whether that is still good enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ecluse.core.expression import Value
+from ecluse.core.instants import parse_instant, to_micros
+from ecluse.core.settings import Costs, Monitoring
+from ecluse.core.verdict import Finding, Outcome, at_least, at_most
+from ecluse.monitoring.drift.column import is_missing, share_change
+from ecluse.monitoring.window import Record
+from ecluse.stats.catalog import measure, metric_of
+from ecluse.stats.mean_shift import mean_shift, mean_shift_noise
+from ecluse.stats.reference import CategoryReference, FeatureReference
+
+_SIGMAS = 3.29  # a move of the target that unmoved data show once in a thousand windows is not believed
+
+
+@dataclass(frozen=True)
+class Truths:
+    """What turned out true: by request id, and by (entity key, label moment in UTC microseconds)."""
+
+    by_request: Mapping[str, Value] = field(default_factory=dict)
+    by_entity: Mapping[tuple[str, int], Value] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.by_request or self.by_entity)
+
+    def of(self, record: Record) -> Value:
+        """The truth of a prediction, None while it has not arrived: what was said about its request, else about its entity and moment."""
+        found = self.by_request.get(record["request_id"])
+        if found is None and record["entity"] is not None and record["as_of"] is not None:
+            found = self.by_entity.get(question(record))
+        return found
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Predictions with their truths, (n,) each, one per question asked; ``waiting`` counts those whose truth has not arrived."""
+
+    records: Sequence[Record]
+    truths: Sequence[Value]
+    waiting: int
+
+
+@dataclass(frozen=True)
+class Realised:
+    """Of one version: predictions ``joined`` with a truth, those ``waiting`` for one, metrics over the joined (undefined ones left out)."""
+
+    joined: int
+    waiting: int
+    metrics: Mapping[str, float]
+
+
+def question(record: Record) -> tuple[str, int]:
+    """What a prediction was about: entity key and as-of moment in UTC microseconds."""
+    return record["entity"], to_micros(parse_instant(record["as_of"]))
+
+
+def join(records: Iterable[Record], truths: Truths) -> Joined:
+    """Join predictions of one version with truths. The newest answer counts where an entity was asked about more than once at a moment,
+    so that callers who repeat themselves do not weigh more. O(n).
+    """
+    asked: dict[object, Record] = {}
+    for record in records:
+        about = record["entity"] is not None and record["as_of"] is not None
+        asked[question(record) if about else record["id"]] = record
+    found = [(record, truths.of(record)) for record in asked.values()]
+    known = [(record, truth) for record, truth in found if not is_missing(truth)]
+    return Joined([record for record, _ in known], [truth for _, truth in known], len(found) - len(known))
+
+
+def realised(task: str, classes: Sequence[str], joined: Joined, costs: Costs | None = None) -> Realised:
+    """The task's metrics over the joined predictions, binary ones at the threshold in force last. ``classes`` in the scorer's order."""
+    metrics: dict[str, float] = {}
+    if joined.records:
+        threshold = joined.records[-1]["threshold"]
+        found = measure(
+            task,
+            *_arrays(task, classes, joined),
+            threshold=0.5 if threshold is None else threshold,
+            costs=_money(costs) if task == "binary" else None,
+        )
+        metrics = {name: value for name, value in found.items() if np.isfinite(value)}
+    return Realised(len(joined.records), joined.waiting, metrics)
+
+
+def _money(costs: Costs | None) -> dict[str, float] | None:
+    if costs is None or not costs.declared:
+        return None
+    return {
+        "false_positive": costs.false_positive,
+        "false_negative": costs.false_negative,
+        "action_value": costs.action_value,
+    }
+
+
+def _arrays(task: str, classes: Sequence[str], joined: Joined) -> tuple[np.ndarray, np.ndarray]:
+    if task != "multiclass":
+        truths = np.array([float(truth or 0) for truth in joined.truths])
+        return truths, np.array([float(record["score"]) for record in joined.records])
+    codes = {name: code for code, name in enumerate(classes)}
+    known = [
+        i for i, truth in enumerate(joined.truths) if str(truth) in codes
+    ]  # a class that is new since cannot be predicted
+    y = np.array([float(codes[str(joined.truths[i])]) for i in known])
+    shares = [[(joined.records[i]["scores"] or {}).get(name, 0.0) for name in classes] for i in known]
+    return y, np.array(shares, dtype=np.float64).reshape(len(known), len(classes))
+
+
+def judge_performance(task: str, version: int, of: Realised, limits: Monitoring) -> list[Finding]:
+    """A finding per declared limit: a floor, or a ceiling for metrics where less is better. INCONCLUSIVE below ``min_outcomes`` truths."""
+    findings = []
+    for name, limit in limits.performance.items():
+        value = of.metrics.get(name, float("nan"))
+        if of.joined < limits.min_outcomes:
+            why = f"{of.joined:,} truths have arrived for version {version}: too few, at least {limits.min_outcomes:,}"
+            findings.append(Finding("performance", Outcome.INCONCLUSIVE, why, None, limit, name))
+            continue
+        compare = at_least if metric_of(task, name).greater_is_better else at_most
+        findings.append(compare("performance", value, limit, subject=name))
+    return findings
+
+
+def target_shift(reference: FeatureReference, truths: Sequence[Value], limits: Monitoring) -> list[Finding]:
+    """How far the truths moved from the training target: the rate of positives, the largest class share, the mean in deviations.
+
+    Nothing when the limit is 0 or no truth has arrived; INCONCLUSIVE below ``min_outcomes``; a move within the noise passes.
+    """
+    if not limits.target_shift or not truths or not reference.rows - reference.missing:
+        return []
+    if len(truths) < limits.min_outcomes:
+        why = f"{len(truths):,} truths have arrived: too few, at least {limits.min_outcomes:,}"
+        return [Finding("target_shift", Outcome.INCONCLUSIVE, why, None, limits.target_shift)]
+    change, noise, what = _target_change(reference, truths)
+    failed = abs(change) > limits.target_shift and abs(change) > _SIGMAS * noise
+    why = f"{what} moved by {change:+.4g}, " + ("passing" if failed else "within") + f" {limits.target_shift:g}"
+    return [
+        Finding("target_shift", Outcome.FAILED if failed else Outcome.PASSED, why, abs(change), limits.target_shift)
+    ]
+
+
+def _target_change(reference: FeatureReference, truths: Sequence[Value]) -> tuple[float, float, str]:
+    m = len(truths)
+    if isinstance(reference, CategoryReference):
+        n = sum(reference.counts.values())
+        now = [("true" if truth else "false") if isinstance(truth, bool) else str(truth) for truth in truths]
+        names = sorted({*reference.counts, *now})
+        names = ["true"] if set(names) <= {"true", "false"} else names
+        moves = [(name, *share_change(reference.counts.get(name, 0), n, now.count(name), m)) for name in names]
+        name, change, noise = max(moves, key=lambda move: abs(move[1]))
+        return change, noise, "the share of positives" if name == "true" else f"the share of {name}"
+    values = [float(truth or 0) for truth in truths]
+    n = sum(reference.counts)
+    if not reference.sd or reference.mean is None:
+        return 0.0, 0.0, "the mean"
+    return mean_shift(reference.mean, reference.sd, values), mean_shift_noise(n, m), "the mean (in deviations)"

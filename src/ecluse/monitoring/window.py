@@ -1,0 +1,75 @@
+"""Window: what one version of a model was asked and answered over a stretch of the journal, column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from ecluse.core.expression import Value
+
+Record: TypeAlias = Mapping[str, Any]
+"""A journal record: the plain form of ``core.prediction.Prediction``."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """``rows`` predictions of one version, oldest first.
+
+    ``inputs`` holds the raw features, ``scores`` the positive class's probability or the value, ``answers`` the decided class of a
+    multi-class model (None elsewhere), each (rows,). ``first`` and ``last`` are the times of its ends, ``ends`` the prediction ids there.
+    ``versions`` counts every version of the model over the same stretch; ``degraded`` the answers made with features missing.
+    """
+
+    model: str
+    version: int
+    rows: int
+    first: str
+    last: str
+    ends: tuple[str, str]
+    inputs: Mapping[str, Sequence[Value]]
+    scores: Sequence[float]
+    answers: Sequence[str | None]
+    degraded: int
+    versions: Mapping[int, int]
+
+
+def by_version(records: Iterable[Record], model: str) -> dict[int, list[Record]]:
+    """The predictions of a model among journal records, by version, in their order. One pass; other kinds and models are skipped.
+
+    >>> list(by_version([{"kind": "outcome", "model": "m"}, {"kind": "prediction", "model": "m", "version": 2}], "m"))
+    [2]
+    """
+    found: dict[int, list[Record]] = {}
+    for record in records:
+        if record["kind"] == "prediction" and record["model"] == model:
+            found.setdefault(record["version"], []).append(record)
+    return found
+
+
+def busiest(versions: Mapping[int, Sequence[Record]]) -> int | None:
+    """The version that answered most, the newer of two that answered equally often; None when there is none.
+
+    >>> busiest({1: [{}], 2: [{}, {}]}), busiest({})
+    (2, None)
+    """
+    return max(versions, key=lambda number: (len(versions[number]), number), default=None)
+
+
+def make_window(model: str, version: int, versions: Mapping[int, Sequence[Record]]) -> Window:
+    """The window of one version out of :func:`by_version`. O(rows × features). A version that never answered gives an empty one."""
+    records = versions.get(version, ())
+    names = sorted({name for record in records for name in record["inputs"]})
+    return Window(
+        model=model,
+        version=version,
+        rows=len(records),
+        first=records[0]["time"] if records else "",
+        last=records[-1]["time"] if records else "",
+        ends=(records[0]["id"], records[-1]["id"]) if records else ("", ""),
+        inputs={name: [record["inputs"].get(name) for record in records] for name in names},
+        scores=[record["score"] for record in records],
+        answers=[record["decision"] if isinstance(record["decision"], str) else None for record in records],
+        degraded=sum(bool(record["degraded"]) for record in records),
+        versions={number: len(versions[number]) for number in sorted(versions)},
+    )

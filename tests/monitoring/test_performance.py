@@ -1,0 +1,108 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.monitoring.records import prediction
+
+from ecluse.core.instants import parse_instant, to_micros
+from ecluse.core.settings import Costs, Monitoring
+from ecluse.core.verdict import Outcome
+from ecluse.monitoring.performance import (
+    Joined,
+    Realised,
+    Truths,
+    join,
+    judge_performance,
+    realised,
+    target_shift,
+)
+from ecluse.stats.reference import describe_column
+
+AT = to_micros(parse_instant("2024-01-31"))
+
+
+def test_truths_join_by_request_then_by_entity_and_moment() -> None:
+    records = [prediction(1), prediction(2), prediction(3), prediction(4, as_of="2024-02-29T00:00:00Z")]
+    truths = Truths({"r-1": True}, {("u1", AT): False, ("u2", AT): False, ("u4", AT): True})
+    joined = join(records, truths)
+    assert [(r["id"], truth) for r, truth in zip(joined.records, joined.truths, strict=True)] == [
+        ("w-1", True),
+        ("w-2", False),
+    ]
+    assert joined.waiting == 2
+
+
+def test_the_newest_answer_to_a_question_counts() -> None:
+    records = [
+        prediction(1, score=0.1),
+        prediction(2, entity="u1", score=0.9),
+        prediction(3, entity=None, request_id="r-3"),
+    ]
+    joined = join(records, Truths({"r-3": True}, {("u1", AT): True}))
+    assert [r["score"] for r in joined.records] == [0.9, 0.5]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=40))
+def test_every_question_is_joined_or_waiting(asked: list[tuple[int, bool]]) -> None:
+    records = [prediction(i, entity=f"u{user}") for i, (user, _) in enumerate(asked)]
+    truths = Truths({}, {(f"u{user}", AT): True for user, known in asked if known})
+    joined = join(records, truths)
+    assert len(joined.records) + joined.waiting == len({user for user, _ in asked})
+    assert len(joined.records) == len(truths.by_entity)
+
+
+def test_binary_metrics_are_at_the_threshold_in_force() -> None:
+    scores = [0.2, 0.35, 0.4, 0.1]
+    records = [prediction(i, score=s, threshold=0.3) for i, s in enumerate(scores)]
+    found = realised("binary", (), Joined(records, [False, True, True, False], 3), Costs(action_value=10))
+    assert (found.joined, found.waiting) == (4, 3)
+    assert (found.metrics["roc_auc"], found.metrics["f1"]) == (1.0, 1.0)
+    assert "expected_value" in found.metrics
+
+
+def test_multiclass_and_regression() -> None:
+    records = [
+        prediction(1, scores={"a": 0.9, "b": 0.1}, decision="a"),
+        prediction(2, scores={"a": 0.2, "b": 0.8}, decision="b"),
+        prediction(3, scores={"a": 0.2, "b": 0.8}, decision="b"),
+    ]
+    assert realised("multiclass", ("a", "b"), Joined(records, ["a", "b", "new"], 0)).metrics["accuracy"] == 1.0
+    values = [prediction(1, score=1.0), prediction(2, score=4.0)]
+    assert realised("regression", (), Joined(values, [2.0, 3.0], 0)).metrics["mae"] == 1.0
+    assert realised("binary", (), Joined([], [], 5)) == Realised(0, 5, {})
+
+
+def test_limits_are_floors_or_ceilings() -> None:
+    limits = Monitoring(performance={"roc_auc": 0.7, "log_loss": 0.5}, min_outcomes=100)
+    good = judge_performance("binary", 1, Realised(200, 0, {"roc_auc": 0.8, "log_loss": 0.4}), limits)
+    assert all(f.passed for f in good)
+    bad = judge_performance("binary", 1, Realised(200, 0, {"roc_auc": 0.6, "log_loss": 0.6}), limits)
+    assert [f.outcome for f in bad] == [Outcome.FAILED, Outcome.FAILED]
+    few = judge_performance("binary", 1, Realised(99, 0, {"roc_auc": 0.1}), limits)
+    assert {f.outcome for f in few} == {Outcome.INCONCLUSIVE}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "breached"),
+    [
+        ([True] * 250 + [False] * 750, [True] * 100 + [False] * 300, False),
+        ([True] * 250 + [False] * 750, [True] * 200 + [False] * 200, True),
+        ([1.0, 2.0, 3.0] * 300, [2.0, 3.0, 4.0] * 100, True),
+        ([1.0, 2.0, 3.0] * 300, [1.0, 2.0, 3.0] * 100, False),
+        (["a", "b"] * 500, ["a"] * 300 + ["b"] * 100, True),
+        (["a", "b"] * 500, ["a"] * 100 + ["b"] * 100 + ["c"] * 80, True),
+    ],
+)
+def test_target_shift(before: list[bool | float | str], now: list[bool | float | str], breached: bool) -> None:
+    kind = "boolean" if isinstance(before[0], bool) else "category" if isinstance(before[0], str) else "number"
+    [finding] = target_shift(describe_column(before, kind), now, Monitoring())  # type: ignore[arg-type]
+    assert finding.outcome is (Outcome.FAILED if breached else Outcome.PASSED), finding.why
+
+
+def test_target_shift_asks_for_truths() -> None:
+    reference = describe_column([True, False] * 50, "boolean")
+    assert target_shift(reference, [], Monitoring()) == []
+    assert target_shift(reference, [True], replace(Monitoring(), target_shift=0.0)) == []
+    [few] = target_shift(reference, [True] * 10, Monitoring())
+    assert few.outcome is Outcome.INCONCLUSIVE
