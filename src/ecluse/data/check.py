@@ -15,7 +15,7 @@ import polars as pl
 from ecluse.core.contract import AS_OF, Category, Column, Integer, Number, Table, Text
 from ecluse.core.verdict import Finding, Outcome, Verdict, at_least, at_most, judge
 from ecluse.data.frame import EVENT, INSTANT, KEY, REASONS, ROW, column_dtype, identity_of, schema_of
-from ecluse.data.parse import can_hold, parse_column, parse_key
+from ecluse.data.parse import RAW, blank, can_hold, parse_column, parse_key
 from ecluse.data.rules import violated
 
 
@@ -56,7 +56,11 @@ def keys_of(raw: pl.DataFrame, table: Table) -> pl.Series:
     """The canonical keys of raw rows, whatever else is wrong with them; empty when a key column is missing."""
     if any(name not in raw.columns or not can_hold(raw.schema[name]) for name in table.key.columns):
         return pl.Series(KEY, [], dtype=pl.String)
-    return raw.select(parse_key(table.key, dict(raw.schema)).value.alias(KEY))[KEY].drop_nulls().unique()
+    return _named(raw).select(parse_key(table.key, dict(raw.schema)).value.alias(KEY))[KEY].drop_nulls().unique()
+
+
+def _named(raw: pl.DataFrame) -> pl.DataFrame:
+    return raw.rename({name: RAW + name for name in raw.columns})
 
 
 _REASONED = {ROW: pl.Int64(), REASONS: pl.List(pl.String())}
@@ -104,27 +108,26 @@ def _flagged(raw: pl.DataFrame, table: Table, as_of: datetime, references: Mappi
         typed[name] = parsed.value.cast(column_dtype(column))
         flags |= {f"{name}: {rule}": wrong for rule, wrong in parsed.wrong.items()}
         if column.nulls == 0 or name in _times(table):  # a row without its times cannot be placed
-            flags[f"{name}: missing"] = _blank(name, schema[name])
-    read = raw.lazy().select(
-        *(expr.alias(name) for name, expr in typed.items()),
-        pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias(ROW),
-        *(_flag(wrong, label) for label, wrong in flags.items()),
+            flags[f"{name}: missing"] = blank(name, schema[name])
+    read = (
+        _named(raw)
+        .lazy()
+        .with_columns(
+            *(expr.alias(name) for name, expr in typed.items()),
+            pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias(ROW),
+        )
+        .with_columns(_flag(wrong, label) for label, wrong in flags.items())
     )
+    numbers = [name for name, column in table.columns.items() if isinstance(column, Number)]
+    finite = read.with_columns(pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in numbers)
     event = pl.lit(as_of).cast(INSTANT) if table.event_time == AS_OF else pl.col(table.event_time)
     rules = dict(_row_rules(table, as_of, references))
-    ruled = read.with_columns(event.alias(EVENT)).with_columns(_flag(wrong, label) for label, wrong in rules.items())
+    ruled = finite.with_columns(event.alias(EVENT)).with_columns(_flag(wrong, label) for label, wrong in rules.items())
     return ruled.select([*schema_of(table, known=False), ROW, *flags, *rules]).collect()
 
 
 def _flag(wrong: pl.Expr, label: str) -> pl.Expr:
     return wrong.fill_null(value=False).alias(label)
-
-
-def _blank(name: str, dtype: pl.DataType) -> pl.Expr:
-    raw = pl.col(name)
-    if dtype in (pl.String, pl.Categorical, pl.Enum):
-        return raw.is_null() | (raw.cast(pl.String).str.strip_chars() == "")
-    return raw.is_null()
 
 
 def _row_rules(table: Table, as_of: datetime, references: Mapping[str, pl.Series]) -> Iterator[tuple[str, pl.Expr]]:
@@ -229,7 +232,7 @@ def _missing_findings(raw: pl.DataFrame, table: Table) -> Iterator[Finding]:
     allowed = {name: column.nulls for name, column in table.columns.items() if column.nulls > 0}
     if not allowed:
         return
-    shares = raw.select(_blank(name, raw.schema[name]).mean().alias(name) for name in allowed).row(0, named=True)
+    shares = _named(raw).select(blank(name, raw.schema[name]).mean().alias(name) for name in allowed).row(0, named=True)
     for name, limit in allowed.items():
         yield at_most("missing", shares[name], limit, subject=name)
 

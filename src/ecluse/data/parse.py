@@ -18,13 +18,17 @@ from ecluse.data.frame import INSTANT
 
 _EXACT = 2.0**53
 _TRUE, _FALSE = ["true", "1", "1.0", "yes"], ["false", "0", "0.0", "no"]
-_DATE = r"^\d{4}-\d{2}-\d{2}$"
-_MOMENT = r"^(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2})(:\d{2})?(\.\d{1,9})?\s?(Z|z|[+-]\d{2}:?\d{2})?$"
+_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_LOCAL = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
+_OFFSET = r"(Z|z|[+-][0-9]{2}:?[0-9]{2})$"
+RAW = "raw:"
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """An expression of the typed value (null where missing or wrong) and, by label, of what is wrong with it (true: the row is bad)."""
+    """``value``: the typed value (null where missing or wrong; a Number may still be NaN or infinite) out of column ``raw:<name>``.
+    ``wrong``, by label: true where the row is bad, out of the raw column and ``<name>``, the value once it has been computed.
+    """
 
     value: pl.Expr
     wrong: dict[str, pl.Expr] = field(default_factory=dict)
@@ -46,15 +50,18 @@ def can_hold(dtype: DataType) -> bool:
 def parse_column(name: str, column: Column, dtype: DataType, zone: str | None) -> Parsed:
     """How to read raw column ``name`` of type ``dtype`` as ``column``; ``zone`` is the table's, for naive timestamps."""
     raw, dtype = _text_or_raw(name, dtype)
+    wrong = {"wrong type": raw.is_not_null() & pl.col(name).is_null()}
     if isinstance(column, Number):
-        return _number(raw, dtype)
+        return Parsed(_number(raw, dtype), wrong | {"not a finite number": ~pl.col(name).is_finite()})
     if isinstance(column, Integer):
-        return _marked(raw, _integer(raw, dtype))
+        return Parsed(_integer(raw, dtype), wrong)
     if isinstance(column, Boolean):
-        return _marked(raw, _boolean(raw, dtype))
+        return Parsed(_boolean(raw, dtype), wrong)
     if isinstance(column, Instant):
-        return _instant(raw, dtype, zone)
-    return _marked(raw, _text(raw, dtype))
+        naive = _naive(raw, dtype) if zone is None else pl.lit(value=False)
+        value = _instant_text(raw, zone) if dtype == pl.String else _instant(raw, dtype, zone)
+        return Parsed(value, {"wrong type": wrong["wrong type"] & ~naive, "naive timestamp": naive})
+    return Parsed(_text(raw, dtype), wrong)
 
 
 def parse_key(entity: Entity, schema: dict[str, DataType]) -> Parsed:
@@ -67,8 +74,13 @@ def parse_key(entity: Entity, schema: dict[str, DataType]) -> Parsed:
     return Parsed(pl.concat_str([pl.lit("["), pl.concat_str(quoted, separator=","), pl.lit("]")]), wrong)
 
 
+def blank(name: str, dtype: DataType) -> pl.Expr:
+    """True where raw column ``name`` holds nothing."""
+    return _text_or_raw(name, dtype)[0].is_null()
+
+
 def _text_or_raw(name: str, dtype: DataType) -> tuple[pl.Expr, DataType]:
-    raw = pl.col(name)
+    raw = pl.col(RAW + name)
     if dtype in (pl.Categorical, pl.Enum, pl.Null):
         raw, dtype = raw.cast(pl.String), pl.String()
     if dtype == pl.String:
@@ -76,24 +88,18 @@ def _text_or_raw(name: str, dtype: DataType) -> tuple[pl.Expr, DataType]:
     return raw, dtype
 
 
-def _marked(raw: pl.Expr, value: pl.Expr) -> Parsed:
-    return Parsed(value, {"wrong type": raw.is_not_null() & value.is_null()})
-
-
 def _never() -> pl.Expr:
     return pl.lit(None)
 
 
-def _number(raw: pl.Expr, dtype: DataType) -> Parsed:
+def _number(raw: pl.Expr, dtype: DataType) -> pl.Expr:
     if dtype == pl.String:
         value = raw.str.strip_chars().cast(pl.Float64, strict=False)
     elif dtype.is_numeric():
         value = raw.cast(pl.Float64, strict=False)
     else:
         value = _never().cast(pl.Float64)
-    finite = pl.when(value.is_finite()).then(value + 0.0)  # -0.0 becomes 0.0: one number, one digest
-    wrong = {"wrong type": raw.is_not_null() & value.is_null(), "not a finite number": ~value.is_finite()}
-    return Parsed(finite, wrong)
+    return value + 0.0  # -0.0 becomes 0.0: one number, one digest
 
 
 def _integer(raw: pl.Expr, dtype: DataType) -> pl.Expr:
@@ -108,7 +114,7 @@ def _integer(raw: pl.Expr, dtype: DataType) -> pl.Expr:
 
 
 def _whole(number: pl.Expr) -> pl.Expr:
-    """ "3.0" is how a whole number looks once a column with gaps went through floats; 3.5 is not one."""
+    """How a whole number looks once a column with gaps went through floats: 3.0; 3.5 is not one."""
     return pl.when((number == number.floor()) & (number.abs() < _EXACT)).then(number).cast(pl.Int64, strict=False)
 
 
@@ -145,39 +151,40 @@ def _json_text(values: pl.Series) -> pl.Series:
     return values.replace_strict(known, pl.Series(quoted, dtype=pl.String), default=None, return_dtype=pl.String)
 
 
-def _instant(raw: pl.Expr, dtype: DataType, zone: str | None) -> Parsed:
-    if dtype == pl.String:
-        return _instant_text(raw, zone)
+def _instant(raw: pl.Expr, dtype: DataType, zone: str | None) -> pl.Expr:
     if dtype == pl.Date:
-        return _marked(raw, raw.cast(pl.Datetime("us")).dt.replace_time_zone("UTC"))
-    if isinstance(dtype, pl.Datetime):
-        if dtype.time_zone is not None:
-            return _marked(raw, raw.dt.convert_time_zone("UTC").cast(INSTANT))
-        local = raw.cast(pl.Datetime("us"))
-        if zone is None:
-            return Parsed(_never().cast(INSTANT), {"naive timestamp": raw.is_not_null()})
-        return _marked(raw, _in_zone(local, zone))
-    return _marked(raw, _never().cast(INSTANT))
+        return raw.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        return raw.dt.convert_time_zone("UTC").cast(INSTANT)
+    if isinstance(dtype, pl.Datetime) and zone is not None:
+        return _in_zone(raw.cast(pl.Datetime("us")), zone)
+    return _never().cast(INSTANT)
 
 
-def _instant_text(raw: pl.Expr, zone: str | None) -> Parsed:
+def _naive(raw: pl.Expr, dtype: DataType) -> pl.Expr:
+    if dtype == pl.String:
+        return raw.str.strip_chars().str.contains(_LOCAL + "$").fill_null(value=False)
+    return raw.is_not_null() if isinstance(dtype, pl.Datetime) and dtype.time_zone is None else pl.lit(value=False)
+
+
+def _instant_text(raw: pl.Expr, zone: str | None) -> pl.Expr:
     text = raw.str.strip_chars()
-    groups = text.str.extract_groups(_MOMENT).struct
-    offset = groups.field("5")
-    written = pl.concat_str(
-        groups.field("1"), pl.lit("T"), groups.field("2"), groups.field("3").fill_null(":00"),
-        groups.field("4").fill_null(".0"),
-    )  # fmt: skip
-    local = written.str.strptime(pl.Datetime("us"), "%Y-%m-%dT%H:%M:%S%.f", strict=False)
     day = pl.when(text.str.contains(_DATE)).then(text).str.to_date("%Y-%m-%d", strict=False)
     midnight = day.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    exact = (local - _offset(offset)).dt.replace_time_zone("UTC")
-    naive = local.is_not_null() & offset.is_null()
-    value = pl.coalesce(midnight, pl.when(offset.is_not_null()).then(exact))
+    moment = pl.when(text.str.contains(_LOCAL + r"\s?" + _OFFSET)).then(text)
+    local = _local(moment.str.replace(_OFFSET, "").str.strip_chars_end())
+    value = pl.coalesce((local - _offset(moment)).dt.replace_time_zone("UTC"), midnight)
     if zone is None:
-        wrong = {"wrong type": raw.is_not_null() & value.is_null() & ~naive.fill_null(False), "naive timestamp": naive}
-        return Parsed(value, wrong)
-    return _marked(raw, pl.coalesce(value, pl.when(naive).then(_in_zone(local, zone))))
+        return value
+    return pl.coalesce(value, _in_zone(_local(pl.when(text.str.contains(_LOCAL + "$")).then(text)), zone))
+
+
+def _local(text: pl.Expr) -> pl.Expr:
+    """``2024-01-31T12:00``, with or without seconds and their fraction, as a moment of no zone; null when there is no such day or hour."""
+    full = pl.when(text.str.len_bytes() == len("2024-01-31T12:00")).then(text + ":00").otherwise(text)
+    return full.str.replace(" ", "T", literal=True).str.strptime(
+        pl.Datetime("us"), "%Y-%m-%dT%H:%M:%S%.f", strict=False
+    )
 
 
 def _in_zone(local: pl.Expr, zone: str) -> pl.Expr:
@@ -186,11 +193,13 @@ def _in_zone(local: pl.Expr, zone: str) -> pl.Expr:
 
 
 def _offset(text: pl.Expr) -> pl.Expr:
-    """``Z``, ``+01:00`` or ``-0530`` as a duration; null beyond a day."""
-    digits = text.str.replace(":", "", literal=True)
-    minutes = digits.str.slice(1, 2).cast(pl.Int64, strict=False) * 60 + digits.str.slice(3, 2).cast(
-        pl.Int64, strict=False
+    """The offset at the end of a text (``Z``, ``+01:00``, ``-0530``) as a duration; null from a day on."""
+    digits = text.str.slice(-6).str.replace(":", "", literal=True)
+    hours, rest = (
+        digits.str.slice(-4, 2).cast(pl.Int64, strict=False),
+        digits.str.slice(-2).cast(pl.Int64, strict=False),
     )
-    signed = pl.when(text.str.starts_with("-")).then(-minutes).otherwise(minutes)
-    within = pl.when(text.str.to_uppercase() == "Z").then(0).when(minutes < 24 * 60).then(signed)
-    return pl.duration(minutes=within)
+    minutes = hours * 60 + rest
+    signed = pl.when(digits.str.slice(-5, 1) == "-").then(-minutes).otherwise(minutes)
+    utc = text.str.slice(-1).is_in(["Z", "z"])
+    return pl.duration(minutes=pl.when(utc).then(0).when((minutes < 24 * 60) & (rest < 60)).then(signed))
