@@ -108,7 +108,7 @@ def test_the_format_of_a_row() -> None:
     """As docs/formats.md says, written out by hand: ledgers of today must still verify in ten years."""
     text = (
         '{"actor":"ana","evidence":{"from":0},"kind":"version.promoted","model":"churn","reason":"reason 1",'
-        '"time":"2024-01-31T00:00:00Z","version":1}'
+        '"recorded":null,"time":"2024-01-31T00:00:00Z","version":1}'
     )
     assert LEDGER[0].hash == hashlib.sha256(f"\n1\n{text}".encode()).hexdigest()
     assert f"{ROWS}:{LEDGER[-1].hash}" == HEAD

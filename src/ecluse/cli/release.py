@@ -6,7 +6,7 @@ from typing import Annotated
 
 from ecluse.cli.console import Argument, Group, Option, Reply, Shell, table
 from ecluse.cli.models import ModelName, Number
-from ecluse.core.event import LedgerRow, broken_at
+from ecluse.core.event import LedgerRow, broken_at, head_of, sentence
 from ecluse.core.instants import format_instant
 
 Why = Annotated[str, Option("--why", help="the reason, for the ledger")]
@@ -101,11 +101,10 @@ def history(
 ) -> Reply:
     """Who did what, when and why: the ledger, checked against its hash chain."""
     rows = list(shell.app.world.state.ledger())
-    broken = broken_at(rows)
-    if verify is not None and verify not in {row.hash for row in rows}:
-        broken = broken if broken is not None else len(rows)
+    broken = broken_at(rows, verify or "")
     if head:
-        return Reply({"head": rows[-1].hash if rows else "", "rows": len(rows)}, rows[-1].hash if rows else "")
+        newest = head_of(rows[-1]) if rows else ""
+        return Reply({"head": newest, "rows": len(rows)}, newest)
     shown = [
         r for r in rows if (model is None or r.event.model == model) and (kind is None or r.event.kind.startswith(kind))
     ]
@@ -118,15 +117,8 @@ def history(
 
 def _row(row: LedgerRow) -> tuple[object, ...]:
     e = row.event
-    return (
-        row.sequence,
-        format_instant(e.time)[:19].replace("T", " "),
-        e.actor,
-        e.kind,
-        e.model or None,
-        e.version,
-        e.reason[:90],
-    )
+    when = format_instant(e.recorded or e.time)[:19].replace("T", " ")
+    return row.sequence, when, e.actor, e.kind, e.model or None, e.version, sentence(e)[:90]
 
 
 def mirror(shell: Shell) -> Reply:

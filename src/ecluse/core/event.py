@@ -34,7 +34,10 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Event:
-    """A fact: what happened, to which model and version, by whom, why, with which evidence (digests and numbers)."""
+    """A fact: what happened, to which model and version, by whom, why, with which evidence (digests and numbers).
+
+    ``time`` is the project's clock; ``recorded`` the wall clock when the authority wrote it, which sets it.
+    """
 
     kind: str
     time: datetime
@@ -43,6 +46,32 @@ class Event:
     version: int | None = None
     reason: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    recorded: datetime | None = None
+
+
+def sentence(event: Event) -> str:
+    """What happened in one line for people: the reason given, else the numbers that say it.
+
+    >>> sentence(
+    ...     Event(
+    ...         "data.ingested",
+    ...         datetime(2024, 1, 31),
+    ...         "ana",
+    ...         evidence={"table": "users", "rows": 7043, "quarantined": 2},
+    ...     )
+    ... )
+    'users: 7,043 rows, 2 in quarantine'
+    """
+    known = event.evidence
+    if event.kind == "data.ingested" and {"table", "rows", "quarantined"} <= known.keys():
+        said = f"{known['table']}: {known['rows']:,} rows, {known['quarantined']} in quarantine"
+    elif event.kind == "version.gated" and "failed" in known:
+        said = "passed" if not known["failed"] else "not passed: " + ", ".join(known["failed"])
+    elif "run" in known or "run" in event.kind:
+        said = f"run {str(known.get('run', ''))[:12]}, bundle {str(known.get('bundle', ''))[:12]}"
+    else:
+        said = ""
+    return event.reason or said
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from typing import Any
 from ecluse.app import App, init_project, open_app
 from ecluse.core.codec import to_plain
 from ecluse.core.errors import Conflict, EcluseError
+from ecluse.core.event import sentence
 from ecluse.core.version import GateReport
 from ecluse.demo.narrator import Narrator, Say
 from ecluse.demo.server import Server, free_port
@@ -222,7 +223,7 @@ def _retrain(narrator: Narrator, told: _Told, app: App, server: Server) -> None:
             told.decisions.append(
                 {"what": event.evidence.get("command") or event.kind, "version": event.version, "why": event.reason}
             )
-            narrator.tell(f"{event.kind}: {event.reason}")
+            narrator.tell(f"{event.kind}: {sentence(event)}")
         champion = app.world.state.rollout(MODEL).champion
         narrator.require(champion is not None and champion != before, f"version {champion} is in Production")
         assert champion is not None
@@ -287,10 +288,9 @@ def _look_back(narrator: Narrator, told: _Told, app: App) -> None:
         for row in rows:
             event = row.event
             version = f" v{event.version}" if event.version else ""
+            said = sentence(event)
             narrator.tell(
-                f"{row.sequence:>3} {event.time:%Y-%m-%d} {event.actor:<8} {event.kind}{version}: {event.reason[:100]}".rstrip(
-                    ": "
-                )
+                f"{row.sequence:>3} {event.time:%Y-%m-%d} {event.actor:<8} {event.kind}{version}{': ' if said else ''}{said[:110]}"
             )
         told.decisions += [
             {"what": r.event.kind, "version": r.event.version, "why": r.event.reason}

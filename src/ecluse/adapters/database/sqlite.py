@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -279,6 +279,7 @@ def _chain(connection: sqlite3.Connection, event: Event) -> LedgerRow:
     """The event at the end of the chain, whose last hash is read inside the same transaction. Raises InvalidInput for an unknown kind."""
     if event.kind not in KINDS:
         raise InvalidInput(f"no event is called {event.kind!r}", cure="kinds: " + ", ".join(KINDS))
+    event = replace(event, recorded=datetime.now(UTC))
     text = _text(event)
     last, previous = connection.execute(queries.LAST_ROW).fetchone() or (0, "")
     row = LedgerRow(last + 1, event, previous, chain_hash(previous, last + 1, text.encode()))
