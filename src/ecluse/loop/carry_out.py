@@ -1,0 +1,156 @@
+"""Carry out: what a command does to the world, as remembered steps. Steps exchange ids and numbers only, and find what they did before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ecluse.core.errors import Conflict, Corrupt, NotAllowed, NotFound
+from ecluse.core.event import Event, LedgerRow
+from ecluse.core.instants import format_instant, parse_instant
+from ecluse.core.ports import Step, World
+from ecluse.core.project import Project
+from ecluse.core.settings import Settings
+from ecluse.loop.child import ChildTraining, Ended, wait_for
+from ecluse.loop.commands import Command, Gate, Promote, Retrain
+from ecluse.loop.gate import gate
+from ecluse.loop.promote import promote
+from ecluse.loop.register import register
+
+REFUSALS = (Conflict, Corrupt, NotAllowed, NotFound)
+"""Errors that say no for good; anything else is tried again."""
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What the chain of one event works with: the ports, the step that remembers, and the name it acts under (``origin`` its event)."""
+
+    world: World
+    project: Project
+    settings: Settings
+    step: Step
+    origin: int
+
+    @property
+    def actor(self) -> str:
+        """Who acts, for the ledger: unique to the event, so that what was done for it can be found again."""
+        return f"loop, event {self.origin}"
+
+
+@dataclass(frozen=True)
+class Done:
+    """The number of the event a command led to (None: it leads no further), and whether the run it made was made twice alike."""
+
+    event: int | None
+    reproduced: bool | None = None
+    refused: str = ""
+
+
+def carry_out(hands: Hands, command: Command, reproduced: bool | None) -> Done:
+    """Do it. ``reproduced`` is what is known of the run to be judged. Raises Unavailable (then nothing is lost: it goes on later)."""
+    if isinstance(command, Retrain):
+        return _retrain(hands, command)
+    if isinstance(command, Gate):
+        return _gate(hands, command, reproduced)
+    if isinstance(command, Promote):
+        return _promote(hands, command)
+    return Done(None)
+
+
+def find(world: World, after: int, actor: str, model: str, *kinds: str) -> LedgerRow | None:
+    """The newest of these facts about a model that ``actor`` told after an event."""
+    found = None
+    for row in world.state.ledger(model=model, after=after):
+        if row.event.actor == actor and row.event.kind in kinds:
+            found = row
+    return found
+
+
+def _retrain(hands: Hands, command: Retrain) -> Done:
+    moment = hands.step(f"moment {command.cause}", lambda: format_instant(hands.world.clock.now()))
+    result = hands.step(f"train {command.cause}", lambda: _train(hands, command, parse_instant(moment)))
+    return Done(result["event"], result["reproduced"])
+
+
+def _train(hands: Hands, command: Retrain, moment: datetime) -> dict[str, Any]:
+    """Two children at once where the gates ask for it: one records a run, the other proves that the same comes out again."""
+    world, settings = hands.world, hands.settings
+    child = ChildTraining(world.root, settings.profile, command.model, moment, hands.actor)
+    twice = settings.for_model(command.model).gates.reproducible
+    second = child.start(dry_run=True) if twice else None
+    try:
+        row = _trained(hands, command, child)
+        bundle = row.event.evidence.get("bundle")
+        if second is None or row.event.kind != "run.finished":
+            return {"event": row.sequence, "reproduced": None}
+        again = wait_for(second)
+        return {"event": row.sequence, "reproduced": again.answer.get("bundle") == bundle}
+    finally:
+        if second is not None and second.poll() is None:
+            second.kill()
+            second.communicate()
+
+
+def _trained(hands: Hands, command: Retrain, child: ChildTraining) -> LedgerRow:
+    """The fact the training told; found when it was told before this process was killed, told here when it died without a word."""
+
+    def told() -> LedgerRow | None:
+        return find(hands.world, command.cause, hands.actor, command.model, "run.finished", "run.failed")
+
+    if (row := told()) is not None:
+        return row
+    ended = wait_for(child.start())
+    return told() or _tell_failure(hands, command, ended)
+
+
+def _tell_failure(hands: Hands, command: Retrain, ended: Ended) -> LedgerRow:
+    event = Event("run.failed", hands.world.clock.now(), hands.actor, command.model, reason=ended.why)
+    return hands.world.state.append(event)
+
+
+def _gate(hands: Hands, command: Gate, reproduced: bool | None) -> Done:
+    world, settings = hands.world, hands.settings
+
+    def registered() -> dict[str, Any]:
+        version = register(world, settings, command.run, reason=command.reason, actor=hands.actor)
+        return {"version": version.number}
+
+    def gated(number: int) -> dict[str, Any]:
+        row = _about(hands, command.model, "version.gated", number)
+        if row is None:
+            gate(world, hands.project, settings, command.model, number, actor=hands.actor, reproduced=reproduced)
+            row = _about(hands, command.model, "version.gated", number)
+        assert row is not None, "a judged version has its row in the ledger"
+        return {"event": row.sequence}
+
+    answer = hands.step(f"register {command.run}", lambda: _or_refused(registered))
+    if "refused" not in answer:
+        answer = hands.step(f"gate {command.run}", lambda: _or_refused(lambda: gated(answer["version"])))
+    return Done(answer.get("event"), refused=answer.get("refused", ""))
+
+
+def _promote(hands: Hands, command: Promote) -> Done:
+    world, number = hands.world, command.version
+
+    def promoted() -> dict[str, Any]:
+        if world.state.rollout(command.model).champion != number:
+            promote(world, hands.settings, command.model, number, reason=command.reason, actor=hands.actor)
+        row = _about(hands, command.model, "version.promoted", number)
+        return {"event": None if row is None else row.sequence}
+
+    answer = hands.step(f"promote {command.model} {number}", lambda: _or_refused(promoted))
+    return Done(answer.get("event"), refused=answer.get("refused", ""))
+
+
+def _about(hands: Hands, model: str, kind: str, number: int) -> LedgerRow | None:
+    row = find(hands.world, hands.origin, hands.actor, model, kind)
+    return row if row is not None and row.event.version == number else None
+
+
+def _or_refused(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return work()
+    except REFUSALS as error:
+        return {"refused": str(error)}

@@ -1,0 +1,209 @@
+"""Monitor and outcomes over real files: a sealed bundle with its reference, a journal, label tables, the ledger."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from tests.loop.worlds import fact, report_of, run_of, world_in
+from tests.monitoring.records import KINDS, population, prediction, predictions
+
+from ecluse.adapters.clock import project_clock
+from ecluse.adapters.database.sqlite import SqliteState
+from ecluse.adapters.journal_files import Journal
+from ecluse.adapters.journal_reader import read
+from ecluse.adapters.snapshots_files import SnapshotsFiles
+from ecluse.core.bundle import make_bundle
+from ecluse.core.codec import canonical, digest
+from ecluse.core.contract import Boolean, Number, Table
+from ecluse.core.entity import Entity
+from ecluse.core.errors import InvalidInput, NotFound
+from ecluse.core.event import LedgerRow
+from ecluse.core.model import Label, Model
+from ecluse.core.ports import World
+from ecluse.core.project import Project, gather
+from ecluse.core.recipe import Split
+from ecluse.core.settings import Monitoring, Settings, Time
+from ecluse.core.verdict import Outcome
+from ecluse.core.view import FeatureView, last
+from ecluse.loop.ingest import ingest
+from ecluse.loop.monitor import MonitorReport, monitor
+from ecluse.loop.outcomes import outcomes
+from ecluse.loop.promote import promote
+from ecluse.loop.register import register
+from ecluse.stats.reference import describe
+
+USER = Entity("user_id")
+LABELS = Table("labels", USER, {"left": Boolean()})
+USAGE = Table("usage", USER, {"hours": Number(nulls=1.0)})
+CHURN = Model(
+    "churn",
+    Label("churned", LABELS, "left"),
+    (FeatureView("use", USAGE, {"hours": last("hours")}),),
+    "roc_auc",
+)
+PROJECT: Project = gather([CHURN])
+SETTINGS = Settings(project="water", time=Time("data"), monitoring=Monitoring(min_samples=200, min_outcomes=200))
+JANUARY, FEBRUARY = datetime(2024, 1, 31, tzinfo=UTC), datetime(2024, 2, 29, tzinfo=UTC)
+Judge = Callable[..., MonitorReport]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A project with version 1 in Production and a journal to write to."""
+
+    world: World
+    home: Path
+
+    def write(self, records: list[dict[str, Any]], worker: str = "w1") -> None:
+        with Journal.open(self.home / "journal", worker, durability="process") as journal:
+            journal.append_many([msgspec.json.encode(record) for record in records])
+
+    def traffic(self, rows: int, *, at: str = "2024-01-31", seed: int = 1, **moved: Any) -> list[dict[str, Any]]:
+        columns = population(rows, seed, **moved)
+        text = f"{at}T00:00:00.000000Z"
+        records = predictions(columns, _scores(columns), time=text, as_of=text)
+        self.write(records)
+        return records
+
+    def monitor(self, settings: Settings = SETTINGS, **more: Any) -> MonitorReport:
+        return monitor(self.world, settings, "churn", actor="ana", **more)
+
+    def told(self, kind: str) -> list[LedgerRow]:
+        return [row for row in self.world.state.ledger() if row.event.kind == kind]
+
+
+def _scores(columns: dict[str, list[Any]]) -> list[float]:
+    return [float(1 / (1 + np.exp((20 if hours is None else hours) / 8 - 2.5))) for hours in columns["hours"]]
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    home = tmp_path / "state"
+    home.mkdir()
+    state = SqliteState(home / "state.db")
+    world = replace(
+        world_in(home, state=state),
+        clock=project_clock("data", state),
+        snapshots=SnapshotsFiles(home / "snapshots"),
+        read_predictions=lambda since, until, last: read(home / "journal", since=since, until=until, last=last),
+    )
+    world.clock.advance(JANUARY)
+    columns = population(7_000, 0)
+    reference = describe(columns, KINDS, _scores(columns), [i % 4 == 0 for i in range(7_000)])
+    files = {"model.onnx": b"m", "reference.json": canonical(reference), "declaration.json": canonical(CHURN)}
+    bundle = make_bundle(
+        model="churn", scorer="onnx", recipe=digest("r"), dataset=digest("d"), split=Split("entity", 0.25), files=files
+    )
+    world.bundles.put(bundle, world.sealer.sign(bundle.digest))
+    state.add_run(run_of("run1", bundle.digest), fact("run.finished"))
+    version = register(world, SETTINGS, "run1", reason="trained", actor="ana")
+    state.add_report(report_of(version, None, made=JANUARY), fact("version.gated"))
+    promote(world, SETTINGS, "churn", 1, reason="first", actor="ana")
+    yield Served(world, home)
+    state.close()
+
+
+def test_calm_traffic_is_judged_and_told(served: Served) -> None:
+    served.traffic(1_000)
+    report = served.monitor()
+    assert report.verdict.passed
+    assert (report.version, report.window.rows, report.event, report.drifted) == (1, 1_000, None, ())
+    [judged] = served.told("monitor.judged")
+    assert judged.event.evidence["window"]["rows"] == 1_000
+    assert not served.told("drift.detected")
+    beside = json.loads(served.world.bundles.read_beside(served.world.state.version("churn", 1).bundle, report.report))
+    assert beside["window"]["rows"] == 1_000
+    assert set(beside["shifts"]) == set(KINDS)
+
+
+def test_a_breach_is_one_event_a_window(served: Served) -> None:
+    served.traffic(1_000, shift=1.0)
+    first, second = served.monitor(), served.monitor()
+    assert first.verdict.breached
+    assert first.event == second.event
+    [drift] = served.told("drift.detected")
+    assert drift.sequence == first.event
+    evidence = drift.event.evidence
+    assert evidence["inputs"]["hours"]["psi"] > 0.2
+    assert {f["check"] for f in evidence["findings"]} == {"drift_share", "prediction_psi"}
+    assert (evidence["window"]["first"], drift.event.version) == ("2024-01-31T00:00:00.000000Z", 1)
+    assert "hours" in drift.event.reason
+    served.traffic(500, seed=2, shift=1.0)
+    assert served.monitor().event != first.event, "a new window is a new drift"
+
+
+def test_windows_by_number_and_by_period(served: Served) -> None:
+    served.traffic(2_000)
+    served.world.clock.advance(FEBRUARY)
+    served.traffic(400, at="2024-02-29", seed=3, shift=1.0)
+    assert served.monitor().drifted == (), "a sixth of the whole window is diluted"
+    assert served.monitor(last=400).drifted == ("hours",)
+    assert served.monitor(period=timedelta(days=1)).window.rows == 400
+    by_settings = replace(SETTINGS, monitoring=replace(SETTINGS.monitoring, last=300))
+    assert served.monitor(by_settings).window.rows == 300
+    with pytest.raises(InvalidInput):
+        served.monitor(last=10, period=timedelta(days=1))
+    with pytest.raises(InvalidInput):
+        served.monitor(last=0)
+
+
+def test_the_last_predictions_are_counted_by_model(served: Served) -> None:
+    served.traffic(300)
+    served.write([prediction(i, model="other", version=9) for i in range(700)], worker="w2")
+    report = served.monitor(last=250)
+    assert (report.window.rows, report.window.versions) == (250, {1: 250})
+    assert served.monitor(last=5_000).window.rows == 300
+
+
+def test_too_few_predictions_are_no_breach(served: Served) -> None:
+    served.traffic(20, shift=3.0)
+    report = served.monitor()
+    assert not report.verdict.breached
+    assert report.verdict.findings[0].outcome is Outcome.INCONCLUSIVE
+
+
+def test_nothing_served_is_inconclusive_with_a_champion_and_not_found_without(served: Served) -> None:
+    assert served.monitor().window.rows == 0
+    with pytest.raises(NotFound, match="has not served"):
+        monitor(served.world, SETTINGS, "nobody", actor="ana")
+
+
+def _label(served: Served, tmp_path: Path, lines: list[str]) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir(exist_ok=True)
+    (folder / "labels.csv").write_text("\n".join(["user_id,left", *lines]) + "\n")
+    ingest(served.world, PROJECT, SETTINGS, folder, JANUARY, actor="ana", only=("labels",))
+
+
+def test_outcomes_join_label_tables_and_reports_of_callers(served: Served, tmp_path: Path) -> None:
+    served.traffic(400)
+    _label(served, tmp_path, [f"u{i},{'true' if i % 2 else 'false'}" for i in range(300)])
+    told = {"kind": "outcome", "time": "2024-02-01T00:00:00.000000Z", "model": "churn", "entity": None, "at": None}
+    served.write([told | {"request_id": f"r-{i}", "value": True, "extra": {}} for i in range(290, 350)])
+    report = outcomes(served.world, PROJECT, SETTINGS, "churn")
+    assert (report.versions[1].joined, report.versions[1].waiting) == (350, 50)
+    assert 0.4 < report.versions[1].metrics["roc_auc"] < 0.6
+    assert report.verdict.findings == ()
+
+
+def test_performance_below_its_floor_and_a_moved_target_are_a_breach(served: Served, tmp_path: Path) -> None:
+    served.traffic(400)
+    _label(served, tmp_path, [f"u{i},{'true' if i % 2 else 'false'}" for i in range(400)])
+    limits = replace(SETTINGS.monitoring, performance={"roc_auc": 0.75})
+    settings = replace(SETTINGS, monitoring=limits)
+    report = served.monitor(settings)
+    assert [f.check for f in report.verdict.failed] == ["target_shift", "performance"]
+    assert report.performance.joined == 400
+    assert served.told("drift.detected")
+    assert outcomes(served.world, PROJECT, settings, "churn").verdict.breached
+
+
+def test_outcomes_before_any_prediction(served: Served) -> None:
+    report = outcomes(served.world, PROJECT, SETTINGS, "churn")
+    assert (report.versions, report.verdict.findings) == ({}, ())
