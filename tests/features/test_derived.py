@@ -84,6 +84,10 @@ def _trees(depth: int) -> tuple[st.SearchStrategy[Node], st.SearchStrategy[Node]
 @example(Binary("/", feature("x"), feature("y")), [{**dict.fromkeys(SCHEMA), "x": 1e308, "y": 5e-324, "__at": 0}])
 @example(Unary("days", feature("since")), [{**dict.fromkeys(SCHEMA), "since": n, "__at": 0} for n in range(490, 510)])
 @example(Binary("/", feature("x"), Constant(3.0)), [{**dict.fromkeys(SCHEMA), "x": n, "__at": 0} for n in range(20)])
+@example(
+    Binary("<", Constant(0.0), Binary("+", feature("x"), AS_OF)),
+    [{**dict.fromkeys(SCHEMA), "__at": 0} for _ in range(2)],
+)
 @example(Unary("log", feature("x")), [{**dict.fromkeys(SCHEMA), "x": 0.0, "__at": 0}])
 @example(Unary("year", feature("x")), [{**dict.fromkeys(SCHEMA), "x": 1e300, "__at": 0}])
 def test_polars_and_python_agree(node: Node, rows: list[dict[str, Any]]) -> None:

@@ -86,10 +86,19 @@ def _reference(name: str, kinds: Mapping[str, FeatureKind]) -> _Typed:
 
 def _constant(value: bool | float | str) -> _Typed:
     if isinstance(value, bool):
-        return _Typed(pl.lit(value), "boolean")
+        return _Typed(_column(value, pl.Boolean()), "boolean")
     if isinstance(value, str):
-        return _Typed(pl.lit(value), "text")
-    return _Typed(pl.lit(float(value)), "number")
+        return _Typed(_column(value, pl.String()), "text")
+    return _Typed(_column(float(value), pl.Float64()), "number")
+
+
+def _truth(value: bool) -> pl.Expr:
+    return _column(value, pl.Boolean())
+
+
+def _column(value: bool | float | str | None, dtype: pl.DataType) -> pl.Expr:
+    # as long as the table: polars (2.1) loses the height where a literal meets a column it has folded to one repeated value
+    return pl.repeat(value, pl.len(), dtype=dtype)
 
 
 def _number(typed: _Typed) -> pl.Expr:
@@ -105,18 +114,18 @@ def _logic(node: Binary, left: _Typed, right: _Typed) -> _Typed:
 
     def decides(each: _Typed) -> pl.Expr:
         # only a boolean decides by itself: what is neither true nor false leaves it to the other side
-        return each.expression.eq_missing(pl.lit(decisive)) if each.kind == "boolean" else pl.lit(False)
+        return each.expression.eq_missing(_truth(decisive)) if each.kind == "boolean" else _truth(False)
 
     missing = left.expression.is_null() | right.expression.is_null()
-    undecided = pl.when(missing).then(pl.lit(None, pl.Boolean)).otherwise(pl.lit(not decisive))
-    either = pl.when(decides(left) | decides(right)).then(pl.lit(decisive)).otherwise(undecided)
+    undecided = pl.when(missing).then(_column(None, pl.Boolean())).otherwise(_truth(not decisive))
+    either = pl.when(decides(left) | decides(right)).then(_truth(decisive)).otherwise(undecided)
     return _Typed(either, "boolean")
 
 
 def _equality(node: Binary, left: _Typed, right: _Typed) -> _Typed:
     if (left.kind == "text") != (right.kind == "text"):  # text is never equal to a number
         missing = left.expression.is_null() | right.expression.is_null()
-        differs = pl.when(missing).then(pl.lit(None, pl.Boolean)).otherwise(pl.lit(node.op == "!="))
+        differs = pl.when(missing).then(_column(None, pl.Boolean())).otherwise(_truth(node.op == "!="))
         return _Typed(differs, "boolean")
     both = left.expression, right.expression
     a, b = both if left.kind == right.kind else (_number(left), _number(right))
@@ -135,8 +144,8 @@ def _unary(op: str, operand: _Typed) -> _Typed:
     if op == "is_missing":
         return _Typed(operand.expression.is_null(), "boolean")
     if op == "not":
-        empty: dict[_Kind, pl.Expr] = {"boolean": pl.lit(False), "number": pl.lit(0.0), "text": pl.lit("")}
-        return _Typed(operand.expression == empty[operand.kind], "boolean")
+        empty: dict[_Kind, bool | float | str] = {"boolean": False, "number": 0.0, "text": ""}
+        return _Typed(operand.expression == _constant(empty[operand.kind]).expression, "boolean")
     x = _number(operand)
     if op in _CALENDAR:
         return _Typed(_calendar(op, x), "number")
@@ -146,7 +155,7 @@ def _unary(op: str, operand: _Typed) -> _Typed:
         return _Typed(pl.when(x > -1).then(x.log1p()), "number")
     if op == "sqrt":
         return _Typed(pl.when(x >= 0).then(x.sqrt()), "number")
-    return _Typed({"-": -x, "abs": x.abs(), "days": _divide(x, pl.lit(_DAY_MICROS))}[op], "number")
+    return _Typed({"-": -x, "abs": x.abs(), "days": _divide(x, _constant(_DAY_MICROS).expression)}[op], "number")
 
 
 def _calendar(op: str, micros: pl.Expr) -> pl.Expr:
