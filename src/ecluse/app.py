@@ -13,7 +13,7 @@ import functools
 import getpass
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -236,10 +236,11 @@ class App:
     def react(self) -> Sequence[LedgerRow]:
         """Handle every event nobody has handled yet, durably: retrain, gate, release or refuse by policy."""
         from ecluse.adapters.durable_dbos import DurableRunner
-        from ecluse.loop.runner import react
+        from ecluse.loop.runner import WORK, handle, react
 
-        with DurableRunner.launch(self.home) as durable:
-            return react(self.world, self.declared, self.settings, durable.run)
+        work = functools.partial(handle, self.world, self.declared, self.settings)
+        with DurableRunner.launch(self.home, {WORK: work}) as durable:
+            return react(self.world, self.settings, durable)
 
     def mirror(self) -> int:
         """Bring the tracking mirror up to date; returns how many changes were applied."""
@@ -263,9 +264,10 @@ class App:
 
     def status(self) -> Status:
         """Clock, champions, candidates, data, online features, and whether a server answers."""
+        from ecluse.adapters.server_client import describe
         from ecluse.loop.status import status
 
-        return status(self.world, self.declared, self.settings, self._server())
+        return status(self.world, self.declared, self.settings, describe(self.url))
 
     def waiting(self) -> Sequence[LedgerRow]:
         """Events the loop has not handled yet."""
@@ -322,15 +324,6 @@ class App:
             raise Corrupt(f"the ledger's chain is broken at #{broken}", where="state.db", cure="compare with a backup")
         return f"{len(rows)} facts, chain whole"
 
-    def _server(self) -> str:
-        from ecluse.adapters.server_client import call
-
-        try:
-            health = call(self.url, "/health")
-        except EcluseError:
-            return "none answers at " + self.url
-        return f"{self.url} ({health.get('status', 'up')})"
-
     def _check_models(self, project: Project) -> None:
         names = {model.name for model in project.models}
         for name in self.settings.models:
@@ -377,24 +370,19 @@ def init_project(folder: Path, template: str) -> tuple[Sequence[Path], Sequence[
 
 def diagnose(path: Path, profile: str | None) -> Sequence[Finding]:
     """What works on this machine and in this project, and what to do about the rest."""
-    from ecluse.adapters.machine import examine
+    from ecluse.adapters.machine import attempt, examine
+    from ecluse.adapters.server_client import describe
 
     findings = list(examine(path))
-    checks: list[tuple[str, Callable[[], str]]] = []
     try:
         app = open_app(path, profile=profile)
     except EcluseError as error:
         return [*findings, Finding("project", Outcome.FAILED, str(error))]
-    checks.append(("project", lambda: f"{app.root.name}: {', '.join(model.name for model in app.project.models)}"))
-    checks.append(("state", lambda: f"{len(app.world.state.versions())} versions in {app.home.relative_to(app.root)}"))
-    checks.append(("ledger", app._ledger_sentence))
-    checks.append(("server", app._server))
-    for name, check in checks:
-        try:
-            findings.append(Finding(name, Outcome.PASSED, check()))
-        except EcluseError as error:
-            findings.append(Finding(name, Outcome.FAILED, str(error)))
-    return findings
+    models = attempt("project", lambda: f"{app.root.name}: {', '.join(model.name for model in app.project.models)}")
+    versions = attempt("state", lambda: f"{len(app.world.state.versions())} versions in {app.home}")
+    ledger = attempt("ledger", app._ledger_sentence)
+    server = attempt("server", lambda: describe(app.url))
+    return [*findings, models, versions, ledger, server]
 
 
 def _user() -> str:

@@ -7,9 +7,10 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ecluse.core.errors import EcluseError
 from ecluse.core.verdict import Finding, Outcome
 
 NEEDED = {
@@ -52,3 +53,11 @@ def _installed(distribution: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+def attempt(check: str, ask: Callable[[], str]) -> Finding:
+    """What ``ask`` says, as a passed Finding, or what went wrong as a failed one."""
+    try:
+        return Finding(check, Outcome.PASSED, ask())
+    except EcluseError as error:
+        return Finding(check, Outcome.FAILED, str(error))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from ecluse.core.errors import InvalidInput, NotAllowed, NotFound, Unavailable
+from ecluse.core.errors import EcluseError, InvalidInput, NotAllowed, NotFound, Unavailable
 
 TIMEOUT_SECONDS = 5.0
 
@@ -31,6 +31,14 @@ def call(url: str, path: str, body: Mapping[str, Any] | None = None, *, key: str
     finally:
         connection.close()
     return _read(response.status, data, url + path)
+
+
+def describe(url: str) -> str:
+    """One phrase about whether a server answers at ``url``, and how it is."""
+    try:
+        return f"{url} ({call(url, '/health').get('status', 'up')})"
+    except EcluseError:
+        return f"none answers at {url}"
 
 
 def _read(status: int, data: bytes, where: str) -> dict[str, Any]:
