@@ -6,6 +6,7 @@ template's for our own; ``{{name}}`` stands for the project's name.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -119,9 +120,11 @@ def _make(folder: Path) -> list[Path]:
 
 def _take_away(files: list[Path], folders: list[Path]) -> None:
     for path in files:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
     for folder in reversed(folders):
-        folder.rmdir()
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _unwritable(folder: Path, error: OSError) -> EcluseError:
