@@ -42,7 +42,9 @@ def labelled_rows(
     history = known[label.table.name]
     if dataset is None:
         found = Dataset(found.snapshots, settled_moment(found, history, model, moment))
-    labels = label_rows(history, label, found.moment if dataset is not None else moment)
+    else:
+        moment = dataset.moment
+    labels = label_rows(history, label, moment)
     asks = labels.frame.select(KEY, AT).hstack(_given(history, model, labels, moment))
     return Labelled(found, feature_frame(model, asks, known), labels)
 
