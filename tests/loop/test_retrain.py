@@ -14,12 +14,10 @@ from typing import Any, cast
 import polars as pl
 import pytest
 from tests.projects.small_data import PROJECT, write_month
-from tests.training.jobs import open_scorer
 
 from ecluse.app import App, open_app
 from ecluse.core.codec import canonical, digest, from_plain
 from ecluse.core.errors import DeclarationError, InvalidInput, Unavailable
-from ecluse.core.ports import World
 from ecluse.core.recipe import trained_on
 from ecluse.core.snapshot import Dataset
 from ecluse.core.version import Run
@@ -45,13 +43,10 @@ SystemClock.now = lambda self: real_now(self) + shift
 from ecluse.app import open_app
 from ecluse.core.codec import digest
 from ecluse.loop.retrain import train
-from dataclasses import replace
-from tests.training.jobs import open_scorer
 
 app = open_app(Path(sys.argv[1]))
-world = replace(app.world, open_scorer=open_scorer)
 for model, overrides in (("left", {}), ("left", {"kind": "neighbours"}), ("tier", {}), ("spend", {})):
-    made = train(world, app.project, app.settings, model, actor="child", overrides=overrides, dry_run=True)
+    made = train(app.world, app.project, app.settings, model, actor="child", overrides=overrides, dry_run=True)
     print(model, made.run.bundle, digest(made.run.metrics), digest(made.run.segments))
 """
 
@@ -74,13 +69,8 @@ def app(root: Path, tmp_path: Path) -> App:
     return open_app(tmp_path / "small")
 
 
-def world_of(app: App) -> World:
-    """The App's world, able to score what is not compiled too."""
-    return replace(app.world, open_scorer=open_scorer)
-
-
 def run_training(app: App, model: str = "left", **more: Any) -> Trained:
-    return train(world_of(app), app.project, app.settings, model, actor="ana", **{"moment": LATER, **more})
+    return train(app.world, app.project, app.settings, model, actor="ana", **{"moment": LATER, **more})
 
 
 def run_of(trained: Trained) -> Run:
@@ -167,7 +157,7 @@ def test_a_dry_run_leaves_nothing(app: App) -> None:
 
 def test_parameters_come_from_file_and_command(app: App) -> None:
     settings = replace(app.settings, parameters={"trees": 7})
-    world, project = world_of(app), app.project
+    world, project = app.world, app.project
     file = run_of(train(world, project, settings, "left", actor="ana", moment=LATER, dry_run=True))
     command = run_of(
         train(world, project, settings, "left", actor="ana", moment=LATER, overrides={"trees": 9}, dry_run=True)
@@ -211,7 +201,7 @@ def test_before_any_data_there_is_nothing_to_train_on(app: App) -> None:
 def test_too_few_rows_are_refused_by_the_contract(app: App) -> None:
     training = replace(app.settings.training, frame=replace(app.settings.training.frame, rows=100_000))
     trained = train(
-        world_of(app), app.project, replace(app.settings, training=training), "spend", actor="ana", moment=LATER
+        app.world, app.project, replace(app.settings, training=training), "spend", actor="ana", moment=LATER
     )
     assert trained.run is None
     assert trained.verdict.failed[0].limit == 100_000
@@ -231,7 +221,7 @@ def test_artifacts_are_made_afterwards_without_the_user_s_code(app: App) -> None
     run = run_of(run_training(app))
     shutil.rmtree(app.home / "snapshots")
     (app.root / "project.py").unlink()
-    files = after_release(world_of(app), app.settings, run)
+    files = after_release(app.world, app.settings, run)
     assert {"roc_curve.png", "importance.json", "sample_predictions.csv", "artifacts.json"} <= set(files)
     listed = json.loads(app.world.bundles.read_beside(run.bundle, "artifacts.json"))["files"]
     assert all(app.world.bundles.read_beside(run.bundle, name) == files[name] for name in listed)

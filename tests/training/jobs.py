@@ -1,4 +1,4 @@
-"""Small seeded training jobs for the three tasks, and the scorer that serves either kind of bundle."""
+"""Small seeded training jobs for the three tasks."""
 
 from __future__ import annotations
 
@@ -10,17 +10,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ecluse.adapters.scorer_onnx import OnnxScorer
-from ecluse.core.bundle import Bundle
 from ecluse.core.contract import Boolean, Category, Column, Number, Table
 from ecluse.core.entity import Entity
 from ecluse.core.model import Label, Model
-from ecluse.core.ports import Scorer
 from ecluse.core.settings import Settings, resolve
 from ecluse.core.snapshot import Dataset
 from ecluse.core.view import FeatureView, last, mean
 from ecluse.training.make import Job
-from ecluse.training.skops_file import load
 
 USER = Entity("user")
 MOMENT = datetime(2024, 1, 31, tzinfo=UTC)
@@ -97,35 +93,3 @@ def job(
 def settings(**file: Any) -> Settings:
     """Settings of the dev profile with these tables."""
     return resolve(file, "dev", {})
-
-
-class SkopsScorer:
-    """The estimator of a skops bundle on the encoded matrix: what a scorer process does, in this process."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        self._schema, self._estimator = bundle.schema, load(bundle.model_bytes)
-
-    def score(self, matrix: Any) -> Any:
-        """Decode the columns, predict, answer [n, K]."""
-        columns = {}
-        for i, feature in enumerate(self._schema.features):
-            words = feature.categories
-            columns[feature.name] = matrix[:, i] if words is None else [_word(words, code) for code in matrix[:, i]]
-        frame = pl.DataFrame(
-            columns, schema={f.name: pl.Float64 if f.categories is None else pl.String for f in self._schema.features}
-        )
-        if self._schema.task == "regression":
-            return np.asarray(self._estimator.predict(frame), dtype=np.float64).reshape(-1, 1)
-        answers = np.asarray(self._estimator.predict_proba(frame), dtype=np.float64)
-        return answers if self._schema.task == "multiclass" else answers[:, 1:]
-
-
-def _word(words: tuple[str, ...], code: float) -> str | None:
-    if code != code:
-        return None
-    return "\x00never seen" if code < 0 else words[int(code)]
-
-
-def open_scorer(bundle: Bundle) -> Scorer:
-    """The scorer of a bundle, of either kind."""
-    return OnnxScorer(bundle.model_bytes) if bundle.manifest.scorer == "onnx" else SkopsScorer(bundle)

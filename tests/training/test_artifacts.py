@@ -11,8 +11,9 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from tests.training.jobs import JUDGED_BY, job, open_scorer
+from tests.training.jobs import JUDGED_BY, job
 
+from ecluse.app import open_scorer
 from ecluse.training import plots
 from ecluse.training.artifacts import HeldOut, coefficients, make_artifacts
 from ecluse.training.encoders import encoder, scaled_encoder

@@ -15,8 +15,9 @@ from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifi
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from tests.training.jobs import FACTS, USER, VIEW, job, model_of, open_scorer, settings, table, truth
+from tests.training.jobs import FACTS, USER, VIEW, job, model_of, settings, table, truth
 
+from ecluse.app import open_scorer
 from ecluse.core.bundle import Bundle, open_bundle
 from ecluse.core.codec import canonical, digest_bytes, from_plain
 from ecluse.core.contract import Category, Integer, Number, Table

@@ -17,8 +17,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
-from tests.training.jobs import FACTS, VIEW, job, model_of, open_scorer
+from tests.training.jobs import FACTS, VIEW, job, model_of
 
+from ecluse.app import open_scorer
 from ecluse.core.errors import InvalidInput, Unsupported
 from ecluse.core.view import FeatureView, last
 from ecluse.training.encoders import encoder, scaled_encoder
