@@ -129,6 +129,19 @@ def test_a_deleted_store_does_not_go_on_answering(path: Path, store: OnlineSqlit
     reader.close()
 
 
+def test_a_store_put_in_its_place_is_the_one_read(path: Path, store: OnlineSqlite, tmp_path: Path) -> None:
+    store.write("v", [("1", ROW)])
+    store.close()
+    reader = OnlineSqlite.open(path, read_only=True)
+    assert reader.read(["v"], "1") == {"v": ROW}
+    other = OnlineSqlite.open(tmp_path / "other.db")
+    other.write("v", [("1", OnlineRow({}, 99, None))])
+    other.close()
+    (tmp_path / "other.db").replace(path)
+    assert reader.read(["v"], "1") == {"v": OnlineRow({}, 99, None)}
+    reader.close()
+
+
 def test_a_locked_store_is_unavailable_to_a_writer_and_readable(
     path: Path, store: OnlineSqlite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,14 @@ def test_an_event_older_than_the_ttl_is_stale_though_computed_lately() -> None:
     assert problem.value.code == "feature_stale"
 
 
+def test_an_absence_found_too_long_ago_is_stale_too() -> None:
+    row = OnlineRow({"plan": None, "trial": None, "since": None}, to_micros(day(1)), None)
+    for moment, code in ((day(2), "feature_missing"), (day(60), "feature_stale")):
+        with pytest.raises(FeatureProblem) as problem:
+            ask({"profile": row}, moment)
+        assert problem.value.code == code
+
+
 def test_a_view_that_accepts_missing_says_degraded_and_makes_nothing_up() -> None:
     rows = {"profile": stored(day(6))["a"]["profile"]}
     found = ask(rows, day(6))
