@@ -69,7 +69,6 @@ SCHEMA = Schema(
 )
 
 
-@cache
 def bundle(slope: float = 1.0, *, schema: Schema = SCHEMA, smoke_error: float = 0.0) -> Bundle:
     """A logistic model whose weight of ``hours`` is ``slope``, fitted and compiled as training does it."""
     return _package(schema, compiled(slope), "onnx", smoke_error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import secrets
@@ -13,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from ecluse.core.errors import EcluseError
 from ecluse.serving.access import OPEN_ROUTES, check_host, check_key
 from ecluse.serving.body import Gone, Receive, read_body
 from ecluse.serving.health import health, models, unready
@@ -175,8 +177,9 @@ class Application:
         plane = self.plane
         plane.metrics.in_flight.set(plane.in_flight)
         plane.metrics.ready.set(unready(plane) is None)
-        for view, age in plane.feature_ages().items():
-            plane.metrics.feature_age.labels(view).set(age)
+        with contextlib.suppress(EcluseError):  # an outage of the store is told by ecluse_ready; its last ages stand
+            for view, age in plane.feature_ages().items():
+                plane.metrics.feature_age.labels(view).set(age)
         return Reply(200, plane.metrics.render(), CONTENT_TYPE)
 
     # -- what they need -----------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 
 from ecluse.core.bundle import Bundle
 from ecluse.core.document import Document, ServedModel, ServedVersion
-from ecluse.core.errors import Corrupt, EcluseError, Unsupported
+from ecluse.core.errors import Corrupt, DeclarationError, EcluseError, NotFound, Unsupported
 from ecluse.core.ports import Bundles, Scorer, Verify
 from ecluse.core.schema import Schema, encode_value
 from ecluse.serving.validate import Form, make_form
@@ -95,7 +95,12 @@ def make_load(bundles: Bundles, verify: Verify, open_scorer: Callable[[Bundle], 
     """The loader of a worker: fetch, verify, parse, warm, compare. It raises Corrupt, NotFound, Unavailable or Unsupported."""
 
     def load(model: str, number: int, version: ServedVersion, trusted: Sequence[str]) -> Loaded:
-        seal = bundles.seal(version.bundle)
+        try:
+            seal = bundles.seal(version.bundle)
+        except NotFound as error:
+            raise NotFound(
+                f"bundle {version.bundle[:12]} is not here: {error.what}", cure="restore it or train again"
+            ) from None
         if verify(seal, trusted) != version.bundle:
             raise Corrupt(f"the seal is not of bundle {version.bundle[:12]}", cure="restore the bundle or train again")
         bundle = bundles.get(version.bundle)
@@ -103,13 +108,22 @@ def make_load(bundles: Bundles, verify: Verify, open_scorer: Callable[[Bundle], 
             raise Unsupported(f"bundle format {bundle.manifest.format}", cure="upgrade ecluse")
         if bundle.manifest.model != model:
             raise Corrupt(f"bundle {version.bundle[:12]} is of model {bundle.manifest.model}", cure="publish again")
-        schema, scorer = bundle.schema, open_scorer(bundle)
+        schema, scorer = _schema(bundle), open_scorer(bundle)
         check_smoke(bundle, schema, scorer)
         blocking = bundle.manifest.scorer != "onnx"
         form = make_form(schema)
         return Loaded(model, number, version.bundle, seal.key, schema, form, scorer, version.threshold, blocking)
 
     return load
+
+
+def _schema(bundle: Bundle) -> Schema:
+    try:
+        return bundle.schema
+    except DeclarationError as error:
+        raise Corrupt(
+            f"schema.json of bundle {bundle.digest[:12]}: {error.what}", cure="upgrade ecluse, or train again"
+        ) from None
 
 
 def check_smoke(bundle: Bundle, schema: Schema, scorer: Scorer) -> None:

@@ -1,0 +1,358 @@
+"""The worker as a process: what it imports, when it refuses to start, who may call, how it ends, and what it keeps when killed."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from tests.serving.house import House, Worker, bundle, environment, ready_house, running
+
+from ecluse.adapters.online_sqlite import OnlineSqlite
+from ecluse.testing.load import Traffic
+
+BODIES = [{"user_id": f"u{i}", "gift": True} for i in range(10)]
+
+# What a worker may load: our own, the standard library, and these.
+ALLOWED = {
+    "_cffi_backend", "_cython_3_3_0", "_openssl", "cython_runtime",  # parts of cryptography and uvloop
+    "click", "typing_extensions",  # uvicorn's and cryptography's own needs
+    "cryptography", "httptools", "msgspec", "numpy", "onnxruntime", "prometheus_client", "uvicorn", "uvloop",
+}  # fmt: skip
+
+LOADED = """
+import asyncio, json, sys
+from pathlib import Path
+from ecluse.core.settings import Serving
+from ecluse.serving.http import Application
+from ecluse.worker import compose
+
+async def main():
+    plane = compose(Path(sys.argv[1]), Serving(), profile="dev", worker="imports")
+    await plane.refresh(first=True)
+    plane.started = True
+    body = json.dumps({"user_id": "u1", "gift": True}).encode()
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": body}
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json"), (b"host", b"localhost")]
+    await Application(plane)({"type": "http", "method": "POST", "path": "/predict", "headers": headers}, receive, send)
+    assert sent[0]["status"] == 200, sent
+    await Application(plane)({"type": "http", "method": "GET", "path": "/metrics", "headers": headers}, receive, send)
+    plane.parts.journal.close()
+
+import uvicorn.protocols.http.httptools_impl
+asyncio.run(main())
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return ready_house(tmp_path)
+
+
+def refuses(house: House, *arguments: str) -> tuple[int, str]:
+    """Exit code and message of a worker that does not start."""
+    command = [sys.executable, "-m", "ecluse.worker", "--home", str(house.home), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment())
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+def test_a_worker_that_predicts_has_loaded_only_what_the_list_allows(house: House) -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED, str(house.home)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    loaded = json.loads(done.stdout.splitlines()[-1])
+    strangers = (
+        {name.partition(".")[0] for name in loaded}
+        - set(sys.stdlib_module_names)
+        - ALLOWED
+        - {"ecluse", "__main__", "__mp_main__"}
+    )
+    # an editable install leaves its own finders behind
+    assert not {
+        name
+        for name in strangers
+        if not name.startswith(("_distutils_hack", "_sysconfigdata", "_virtualenv", "__editable__", "_editable"))
+    }
+    ours = {".".join(name.split(".")[:2]) for name in loaded if name.startswith("ecluse.")}
+    assert ours == {"ecluse.adapters", "ecluse.core", "ecluse.features", "ecluse.serving", "ecluse.worker"}
+
+
+def test_a_port_in_use(house: House) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        code, message = refuses(house, "--port", port)
+    assert code == 5
+    assert port in message
+    assert "--port" in message
+
+
+def test_a_second_server_on_the_same_project(house: House) -> None:
+    with running(house) as worker:
+        code, message = refuses(house, "--port", "0")
+        assert code == 5
+        assert worker.url in message
+        assert worker.predict()[0] == 200
+    with running(house) as worker:
+        assert worker.predict()[0] == 200, "the lock went with its holder"
+
+
+def test_no_home_and_no_key(house: House, tmp_path: Path) -> None:
+    code, message = refuses(House(tmp_path / "nowhere", house.sealer), "--port", "0")
+    assert (code, "init" in message) == (4, True)
+    assert refuses(house, "--serving", '{"prot": 1}')[0] == 2
+    assert refuses(house, "--serving", "{")[0] == 2
+    (house.home / "keys" / "sealing.key").unlink()
+    assert refuses(house, "--port", "0")[0] == 4
+
+
+def test_the_public_key_is_enough(house: House) -> None:
+    (house.home / "keys" / "sealing.key").unlink()
+    with running(house, "--trusted-key", house.sealer.public_key) as worker:
+        assert worker.predict()[0] == 200
+    (house.home / "keys" / "sealing.pub").write_text(house.sealer.public_key)
+    with running(house) as worker:
+        assert worker.predict()[0] == 200
+
+
+def test_outside_dev_a_key_is_needed(house: House) -> None:
+    code, message = refuses(house, "--port", "0", "--profile", "prod")
+    assert code == 5
+    assert "keys_sha256" in message
+
+
+def test_keys(house: House) -> None:
+    first, second = ("first-key", "second-key")
+    house.keys = (hashlib.sha256(first.encode()).hexdigest(),)
+    house.publish(1)
+    body = BODIES[1]
+    with running(house, "--profile", "prod") as worker:
+        for shown in (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": f"Basic {first}"},
+            {"Authorization": "Bearer "},
+        ):
+            status, headers, answer = worker.call("POST", "/predict", body, shown)
+            assert (status, answer["code"], headers["www-authenticate"]) == (401, "unauthorized", "Bearer")
+        for path in ("/metrics", "/models"):
+            assert worker.call("GET", path)[0] == 401
+        for path in ("/health", "/ready"):
+            assert worker.call("GET", path)[0] == 200
+        assert worker.call("POST", "/predict", body, {"Authorization": f"Bearer {first}"})[0] == 200
+        house.keys = (hashlib.sha256(second.encode()).hexdigest(),)
+        house.publish(1)
+        worker.wait("the new keys", lambda health: health["generation"] == house.generation)
+        assert worker.call("POST", "/predict", body, {"Authorization": f"Bearer {first}"})[0] == 401, "revoked"
+        assert worker.call("POST", "/predict", body, {"Authorization": f"Bearer {second}"})[0] == 200
+        assert first not in worker.log.read_text() + str(house.records())
+
+
+def test_sigterm_finishes_what_is_in_flight(house: House) -> None:
+    with running(house, deadline_ms=5_000) as worker:
+        parts = urlsplit(worker.url)
+        slow = socket.create_connection((parts.hostname, parts.port), timeout=10)
+        body = json.dumps(BODIES[1]).encode()
+        head = (
+            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        )
+        slow.sendall(head % len(body) + body[:5])
+        time.sleep(0.1)
+        worker.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        status, headers, answer = worker.call("GET", "/ready")
+        assert (status, answer["code"], headers["connection"]) == (503, "draining", "close")
+        slow.sendall(body[5:])
+        answered = slow.recv(65_536)
+        assert answered.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in answered
+        slow.close()
+        assert worker.process.wait(10) == 0
+    assert len(house.records()) == 1
+
+
+def test_clients_that_heed_ready_lose_nothing(house: House) -> None:
+    """As behind a load balancer: requests go on until /ready says no, and all of them are answered."""
+    with running(house, drain_seconds=6.0) as worker:
+        with Traffic(worker.url, BODIES, connections=4) as traffic:
+            assert traffic.wait_for(200)
+            worker.process.send_signal(signal.SIGTERM)
+            while worker.call("GET", "/ready")[0] == 200:
+                time.sleep(0.01)
+            seen = traffic.counts.sent
+            assert traffic.wait_for(seen + 100), "it goes on answering while the others take notice"
+        assert traffic.counts.failed == 0, traffic.counts.codes
+        assert worker.process.wait(20) == 0
+    assert len(house.records()) == traffic.counts.sent
+
+
+def test_clients_that_heed_nothing_get_no_answer_that_is_not_kept(house: House) -> None:
+    with running(house, drain_seconds=1.0) as worker, Traffic(worker.url, BODIES, connections=4) as traffic:
+        assert traffic.wait_for(200)
+        assert worker.stop() == 0
+    lost = set(traffic.counts.codes) - {"ok"}
+    assert lost <= {"ConnectionRefusedError", "ConnectionResetError", "RemoteDisconnected", "BrokenPipeError"}
+    assert traffic.counts.codes["ok"] <= len(house.records()) <= traffic.counts.codes["ok"] + 4
+
+
+def test_kill_9_loses_no_answered_prediction(house: House) -> None:
+    answered: list[str] = []
+    for _ in range(3):
+        with running(house) as worker:
+            check = lambda body, answer: answered.append(answer["prediction_id"])  # noqa: E731
+            traffic = Traffic(worker.url, BODIES, connections=4, check=check)
+            traffic.start()
+            traffic.wait_for(200)
+            worker.process.kill()
+            worker.process.wait()
+            traffic.stop()
+    kept = [record["id"] for record in house.records()]
+    assert len(answered) >= 600
+    assert set(answered) <= set(kept)
+    assert len(set(kept)) == len(kept)
+
+
+def test_the_online_store_goes_and_comes_back(house: House) -> None:
+    with running(house) as worker:
+        assert worker.predict()[0] == 200
+        hidden = house.home.parent / "hidden"
+        hidden.mkdir()
+        for path in house.home.glob("online.db*"):
+            path.rename(hidden / path.name)
+        status, headers, answer = worker.call("POST", "/predict", BODIES[1])
+        assert (status, answer["code"], headers["retry-after"]) == (503, "feature_store_unavailable", "1")
+        assert worker.call("GET", "/ready")[2]["code"] == "feature_store_unavailable"
+        assert worker.call("GET", "/health")[0] == 200
+        assert worker.call("GET", "/metrics")[0] == 200, "what watches the outage must not go down with it"
+        for path in hidden.iterdir():
+            path.rename(house.home / path.name)
+        worker.wait("ready again", lambda health: health["status"] == "ok")
+        assert worker.predict()[0] == 200
+
+
+def test_before_the_first_materialization_it_is_not_ready(tmp_path: Path) -> None:
+    house = ready_house(tmp_path)
+    for path in house.home.glob("online.db*"):
+        path.unlink()
+    with running(house, wait=False) as worker:
+        worker.wait("it says why", lambda health: health["status"] == "feature_store_unavailable")
+        house.fill(["u1"])
+        worker.wait("ready", lambda health: health["status"] == "ok")
+        assert worker.predict()[0] == 200
+
+
+def test_a_full_disk_acknowledges_nothing_and_recovers(house: House) -> None:
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("needs root to mount a small disk")
+    journal = house.home / "journal"
+    journal.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(journal)], capture_output=True
+    ).returncode:
+        pytest.skip("this machine does not let us mount")
+    try:
+        with running(house) as worker:
+            _fill_up(worker, house)
+    finally:
+        subprocess.run(["umount", "-l", str(journal)], check=True)
+
+
+def _fill_up(worker: Worker, house: House) -> None:
+    answered = []
+    for _ in range(1_000):
+        status, answer = worker.predict()
+        if status != 200:
+            break
+        answered.append(answer["prediction_id"])
+    assert (status, answer["code"]) == (503, "log_unavailable")
+    assert worker.call("GET", "/ready")[2]["code"] == "log_unavailable"
+    assert [record["id"] for record in house.records()] == answered
+    subprocess.run(["mount", "-o", "remount,size=1m", str(house.home / "journal")], check=True)
+    worker.wait("ready again, without a restart", lambda health: health["status"] == "ok", 5)
+    status, answer = worker.predict()
+    assert status == 200
+    assert [record["id"] for record in house.records()] == [*answered, answer["prediction_id"]]
+
+
+def test_a_cold_start_without_the_control_plane(house: House) -> None:
+    """Only home is needed: no state database, and a published document that went missing is taken from the copy kept."""
+    with running(house):
+        pass
+    (house.home / "published.json").unlink()
+    with running(house) as worker:
+        assert worker.predict()[1]["version"] == 1
+    assert not (house.home / "state.db").exists()
+
+
+def test_the_log_is_json_and_names_what_serves(house: House) -> None:
+    with running(house) as worker:
+        pass
+    lines = [json.loads(line) for line in worker.log.read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["listening", "version.serving", "stopped"]
+
+
+def test_readers_while_features_are_written(house: House) -> None:
+    """Materialization in the middle of traffic: no request waits or fails."""
+    done = threading.Event()
+
+    def materialize() -> None:
+        while not done.is_set():
+            house.fill([f"u{i}" for i in range(10)])
+
+    writer = threading.Thread(target=materialize)
+    with running(house) as worker, Traffic(worker.url, BODIES, connections=2) as traffic:
+        writer.start()
+        traffic.wait_for(400)
+        done.set()
+        writer.join()
+    assert traffic.counts.failed == 0, traffic.counts.codes
+
+
+def test_pipelined_requests_are_answered_in_order(house: House) -> None:
+    with running(house) as worker:
+        parts = urlsplit(worker.url)
+        body = b'{"user_id": "u%d", "gift": true}'
+        head = (
+            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 31\r\n\r\n"
+        )
+        with socket.create_connection((parts.hostname, parts.port), timeout=5) as connection:
+            connection.sendall(b"".join(head + body % i for i in range(5)))
+            users: list[Any] = []
+            for _ in range(5):
+                response = http.client.HTTPResponse(connection)
+                response.begin()
+                users.append(json.loads(response.read())["user_id"])
+        assert users == [f"u{i}" for i in range(5)]
+
+
+def test_a_rolled_back_worker_restarted_serves_the_same(house: House) -> None:
+    house.add(2, bundle(-1.0))
+    house.publish(2)
+    with running(house) as worker:
+        assert worker.predict()[1]["version"] == 2
+        house.publish(1)
+        worker.wait("rolled back", lambda health: health["models"]["churn"]["serving"] == 1)
+    with running(house) as worker:
+        assert worker.predict()[1]["version"] == 1
+    assert OnlineSqlite.open(house.home / "online.db").moment("usage") is not None
