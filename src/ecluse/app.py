@@ -145,8 +145,9 @@ class App:
         parameters: Mapping[str, Any] | None = None,
         moment: datetime | None = None,
         dry_run: bool = False,
+        permute_labels: bool = False,
     ) -> Trained:
-        """Train on what is known at ``moment`` (now); ``dry_run`` computes the bundle and records nothing."""
+        """Train on what is known at ``moment`` (now); ``dry_run`` records nothing; ``permute_labels`` is a drill for the gates."""
         from ecluse.loop.retrain import train
 
         return train(
@@ -158,6 +159,7 @@ class App:
             moment=moment,
             overrides=parameters or {},
             dry_run=dry_run,
+            permute_labels=permute_labels,
         )
 
     def training_table(self, model: str | None = None) -> pl.DataFrame:

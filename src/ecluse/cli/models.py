@@ -27,6 +27,9 @@ def train(
     set_: Annotated[list[str] | None, Option("--set", help="hyperparameter, as name=value")] = None,
     as_of: Annotated[str | None, Option("--as-of", help="train on what was known then (now)")] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="compute the bundle's digest, record nothing")] = False,
+    drill: Annotated[
+        bool, Option("--drill", help="train on shuffled labels: a candidate the gates must refuse")
+    ] = False,
     plots: Annotated[bool, Option("--plots/--no-plots", help="make plots and mirror to MLflow afterwards")] = True,
 ) -> Reply:
     """Train on the snapshots known now: deterministic, with metrics, a parity-checked bundle and a seal."""
@@ -34,9 +37,10 @@ def train(
     name = app.project.model(model).name
     shell.say(f"training {name}")
     moment = parse_instant(as_of, where="--as-of") if as_of else None
-    trained = app.train(name, parameters=_parameters(set_), moment=moment, dry_run=dry_run)
+    trained = app.train(name, parameters=_parameters(set_), moment=moment, dry_run=dry_run, permute_labels=drill)
     if trained.run is None:
-        return Reply(trained, verdict_table(trained.verdict), refused=True)
+        waits = f"\n\nwaits for labels until {format_instant(trained.waits_until)}" if trained.waits_until else ""
+        return Reply(trained, verdict_table(trained.verdict) + waits, refused=True)
     run = trained.run
     policy = app.settings.for_model(name).policy.register
     wanted = register_ if register_ is not None else policy == "automatic"

@@ -58,12 +58,14 @@ def train(
     overrides: Mapping[str, Scalar | None] | None = None,
     dry_run: bool = False,
     dataset: Dataset | None = None,
+    permute_labels: bool = False,
 ) -> Trained:
     """Train on what was known at ``moment`` (now), or on exactly ``dataset``; seal, store and record bundle and run.
 
     ``overrides`` win over the parameters of ecluse.toml. Too few rows, immature labels or a failed parity gate are a refused answer, not
     an exception. Raises InvalidInput (a fit that fails, NaN predictions), Unsupported (a class of the user's own), DeclarationError,
     NotFound, Unavailable: the first two leave the fact ``run.failed`` and nothing else. ``dry_run`` records nothing at all.
+    ``permute_labels`` is a drill for the gates (see :class:`ecluse.training.make.Job`).
     """
     started, clock = world.clock.now(), time.monotonic()
     model, settings = project.model(model_name), settings.for_model(model_name)
@@ -73,10 +75,9 @@ def train(
         rows = labelled_rows(world, project, model, moment or started, dataset)
         if rows.frame.is_empty():
             return _refused(world, model, actor, rows, _no_rows(model), {}, dry_run)
-        product = make(
-            Job(model, settings, parameters, rows.dataset, rows.frame, rows.labels.frame[Y], project.code, world.root),
-            world.open_scorer,
-        )
+        y = rows.labels.frame[Y]
+        job = Job(model, settings, parameters, rows.dataset, rows.frame, y, project.code, world.root, permute_labels)
+        product = make(job, world.open_scorer)
     except (InvalidInput, Unsupported) as problem:
         if not dry_run:
             _record_failure(world, model, actor, str(problem), {"parameters": parameters})

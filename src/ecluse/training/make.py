@@ -49,6 +49,7 @@ class Job:
     """What is to be trained. ``frame``: ``__key``, ``__at``, every feature and ``__event:<view>``; ``y``: the labels of its rows.
 
     ``settings`` are the model's own (``Settings.for_model``); ``code`` is the digest of the project's sources, ``root`` its folder.
+    ``permute_labels`` is a drill: what is learnt from shuffled labels must be refused by the gates; the recipe says so.
     """
 
     model: Model
@@ -59,6 +60,7 @@ class Job:
     y: pl.Series
     code: str
     root: Path
+    permute_labels: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,8 @@ def _fit(job: Job, rows: _Rows, open_scorer: OpenScorer) -> _Fitted:
     estimator = build(model, job.parameters, job.settings.training.seed)
     features = declared_features(model) if isinstance(estimator, OnnxFile) else make_features(model, training)
     y = rows.target.values[rows.trained]
+    if job.permute_labels:
+        y = np.random.default_rng(job.settings.training.seed).permutation(y)
     estimator = fit(
         model, job.parameters, training, y, job.settings.training.seed, features=features, estimator=estimator
     )
@@ -164,7 +168,7 @@ def make_recipe(job: Job, libraries: frozenset[str]) -> Recipe:
         declaration=digest(job.model),
         code=job.code,
         parameters=dict(job.parameters),
-        training=to_plain(settings.training),
+        training=to_plain(settings.training) | ({"permuted_labels": True} if job.permute_labels else {}),
         threshold=threshold,
         libraries=library_versions(libraries),
     )
