@@ -1,10 +1,12 @@
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.monitoring.records import KINDS, population, prediction, predictions
 
+from ecluse.core.recipe import Split, trained_on
 from ecluse.core.settings import Monitoring
 from ecluse.core.verdict import Outcome
 from ecluse.monitoring.watch import Watched, watch
@@ -12,6 +14,7 @@ from ecluse.monitoring.window import by_version, make_window
 from ecluse.stats.reference import Reference, describe
 
 LIMITS = Monitoring()
+NOW = datetime(2024, 1, 31, tzinfo=UTC)
 
 
 def _scores(columns: dict[str, list[Any]]) -> list[float]:
@@ -73,3 +76,20 @@ def test_a_multiclass_model_is_watched_by_its_answers() -> None:
     records = [prediction(i, decision="a" if i % 10 else "b", score=0.9) for i in range(400)]
     watched = watch(made, make_window("churn", 1, by_version(records, "churn")), LIMITS)
     assert [f.check for f in watched.verdict.failed] == ["prediction_psi"]
+
+
+def test_rows_trained_on_say_nothing_about_the_scores(reference: Reference) -> None:
+    split = Split("entity", 0.25)
+    columns = population(2_000, 5)
+    records = predictions(columns, _scores(columns))
+    for record in records:  # an overgrown forest is sure of whom it was trained on
+        if trained_on(split, record["entity"], NOW):
+            record["score"] = float(record["score"] > 0.5)
+    versions = by_version(records, "churn")
+    assert watch(reference, make_window("churn", 1, versions), LIMITS).verdict.breached
+    window = make_window("churn", 1, versions, split)
+    assert sum(window.fresh) == pytest.approx(500, abs=60)
+    assert watch(reference, window, LIMITS).verdict.passed
+    few = make_window("churn", 1, by_version(records[:400], "churn"), split)
+    judged = watch(reference, few, LIMITS).verdict
+    assert [f.check for f in judged.findings if f.outcome is Outcome.INCONCLUSIVE] == ["prediction_psi"]

@@ -13,7 +13,7 @@ from ecluse.core.instants import format_instant, parse_instant
 from ecluse.core.ports import Step, World
 from ecluse.core.project import Project
 from ecluse.core.settings import Settings
-from ecluse.loop.child import ChildTraining, Ended, wait_for
+from ecluse.loop.child import ChildTraining, Ended, dismiss, wait_for
 from ecluse.loop.commands import Command, Gate, Promote, Retrain
 from ecluse.loop.gate import gate
 from ecluse.loop.promote import promote
@@ -88,9 +88,8 @@ def _train(hands: Hands, command: Retrain, moment: datetime) -> dict[str, Any]:
         again = wait_for(second)
         return {"event": row.sequence, "reproduced": again.answer.get("bundle") == bundle}
     finally:
-        if second is not None and second.poll() is None:
-            second.kill()
-            second.communicate()
+        if second is not None:
+            dismiss(second)
 
 
 def _trained(hands: Hands, command: Retrain, child: ChildTraining) -> LedgerRow:

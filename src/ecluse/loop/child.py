@@ -65,8 +65,7 @@ def wait_for(child: subprocess.Popen[str]) -> Ended:
     try:
         out, err = child.communicate()
     except BaseException:
-        child.kill()  # whoever interrupts the loop interrupts the training
-        child.wait()
+        dismiss(child)  # whoever interrupts the loop interrupts the training
         raise
     try:
         answer = json.loads(out)
@@ -77,3 +76,12 @@ def wait_for(child: subprocess.Popen[str]) -> Ended:
     if ended.code == UNAVAILABLE:
         raise Unavailable(ended.why, where="training process")
     return ended
+
+
+def dismiss(child: subprocess.Popen[str]) -> None:
+    """End a child, if it has not ended, and let go of it."""
+    child.kill()
+    child.wait()
+    for pipe in (child.stdout, child.stderr):
+        if pipe is not None:
+            pipe.close()

@@ -62,7 +62,7 @@ def watch(reference: Reference, window: Window, limits: Monitoring) -> Watched:
     name = f"{window.model} version {window.version}"
     findings = [_samples(window, limits)]
     if enough:
-        findings += [*_share(features, limits), *_scores(scores, limits)]
+        findings += [*_share(features, limits), *_scores(scores, sum(window.fresh), limits)]
     return Watched(Verdict(f"drift of {name}", tuple(findings)), Verdict(f"inputs of {name}", features), shifts, scores)
 
 
@@ -73,9 +73,13 @@ def shift(name: str, reference: FeatureReference, values: Sequence[object], limi
 
 
 def score_shift(reference: Reference, window: Window) -> FeatureShift | None:
-    """The scores' statistics (a multi-class model's answered classes), or None when the reference holds another kind."""
+    """The scores' statistics (a multi-class model's answered classes) over the fresh rows, or None when there is nothing to compare.
+
+    The reference holds validation scores; those of rows trained on would differ from them without any drift.
+    """
     answers = isinstance(reference.score, CategoryReference)
-    values = [answer for answer in window.answers if answer is not None] if answers else window.scores
+    every: Sequence[str | float | None] = window.answers if answers else window.scores
+    values = [value for value, fresh in zip(every, window.fresh, strict=True) if fresh and value is not None]
     return _shift("score", compare(reference.score, values), {}) if values else None
 
 
@@ -125,7 +129,12 @@ def _share(features: Sequence[Finding], limits: Monitoring) -> list[Finding]:
     return [Finding("drift_share", outcome, why, share, limit)]
 
 
-def _scores(scores: FeatureShift | None, limits: Monitoring) -> list[Finding]:
-    if scores is None or "psi" not in scores.effects or not limits.prediction_psi:
+def _scores(scores: FeatureShift | None, fresh: int, limits: Monitoring) -> list[Finding]:
+    if not limits.prediction_psi:
+        return []
+    if fresh < limits.min_samples:
+        why = f"{fresh:,} predictions are of rows not trained on: too few, at least {limits.min_samples:,}"
+        return [Finding("prediction_psi", Outcome.INCONCLUSIVE, why, None, limits.prediction_psi, "score")]
+    if scores is None or "psi" not in scores.effects:
         return []
     return [at_most("prediction_psi", scores.effects["psi"], limits.prediction_psi, subject="score")]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ecluse.core.expression import Value
+from ecluse.core.instants import parse_instant
+from ecluse.core.recipe import Split, trained_on
 
 Record: TypeAlias = Mapping[str, Any]
 """A journal record: the plain form of ``core.prediction.Prediction``."""
@@ -17,7 +19,8 @@ class Window:
     """``rows`` predictions of one version, oldest first.
 
     ``inputs`` holds the raw features, ``scores`` the positive class's probability or the value, ``answers`` the decided class of a
-    multi-class model (None elsewhere), each (rows,). ``first`` and ``last`` are the times of its ends, ``ends`` the prediction ids there.
+    multi-class model (None elsewhere), ``fresh`` whether the version was surely not trained on that row (a model knows its training rows by
+    heart: their scores look like no others), each (rows,). ``first`` and ``last`` are the times of its ends, ``ends`` the prediction ids there.
     ``versions`` counts every version of the model over the same stretch; ``degraded`` the answers made with features missing.
     """
 
@@ -30,6 +33,7 @@ class Window:
     inputs: Mapping[str, Sequence[Value]]
     scores: Sequence[float]
     answers: Sequence[str | None]
+    fresh: Sequence[bool]
     degraded: int
     versions: Mapping[int, int]
 
@@ -56,8 +60,13 @@ def busiest(versions: Mapping[int, Sequence[Record]]) -> int | None:
     return max(versions, key=lambda number: (len(versions[number]), number), default=None)
 
 
-def make_window(model: str, version: int, versions: Mapping[int, Sequence[Record]]) -> Window:
-    """The window of one version out of :func:`by_version`. O(rows × features). A version that never answered gives an empty one."""
+def make_window(
+    model: str, version: int, versions: Mapping[int, Sequence[Record]], split: Split | None = None
+) -> Window:
+    """The window of one version out of :func:`by_version`. O(rows × features). A version that never answered gives an empty one.
+
+    ``split`` is the version's own: without it, and for predictions that name no entity, every row is fresh.
+    """
     records = versions.get(version, ())
     names = sorted({name for record in records for name in record["inputs"]})
     return Window(
@@ -70,6 +79,13 @@ def make_window(model: str, version: int, versions: Mapping[int, Sequence[Record
         inputs={name: [record["inputs"].get(name) for record in records] for name in names},
         scores=[record["score"] for record in records],
         answers=[record["decision"] if isinstance(record["decision"], str) else None for record in records],
+        fresh=[not _trained_on(split, record) for record in records],
         degraded=sum(bool(record["degraded"]) for record in records),
         versions={number: len(versions[number]) for number in sorted(versions)},
     )
+
+
+def _trained_on(split: Split | None, record: Record) -> bool:
+    if split is None or record["entity"] is None or record["as_of"] is None:
+        return False
+    return trained_on(split, record["entity"], parse_instant(record["as_of"]))
