@@ -31,6 +31,7 @@ STABLE = ("2024-01", "2024-02", "2024-03", "2024-04", "2024-05")
 DRIFTED = ("2024-06", "2024-07", "2024-08")
 REQUESTS_PER_SECOND = 150
 WATCHED = 1_000
+LEAST_REQUESTS = 1_000
 
 
 def tell(folder: Path, *, port: int, subscribers: int, say: Say) -> dict[str, Any]:
@@ -179,19 +180,18 @@ def _serving(narrator: Narrator, app: App, port: int) -> Iterator[tuple[Server, 
             "the first answers", "every answer names its model, version, and the moment of its features"
         ):
             _wait_for(traffic, WATCHED // 2)
-            narrator.tell(str(server.ask({"user_id": bodies[0]["user_id"]})))
+            answer = server.ask({"user_id": bodies[0]["user_id"]})
+            for name in ("user_id", "model", "version", "proba", "threshold", "decision", "as_of", "prediction_id"):
+                narrator.tell(f"{name:<14} {answer[name]}")
         yield server, traffic
     finally:
         traffic.stop()
         server.stop()
 
 
-def _wait_for(traffic: Traffic, more: int, seconds: float = 60.0) -> None:
-    wanted, deadline = traffic.sent + more, time.monotonic() + seconds
-    while traffic.sent < wanted:
-        if time.monotonic() > deadline:
-            raise AssertionError(f"only {traffic.sent} requests were answered")
-        time.sleep(0.05)
+def _wait_for(traffic: Traffic, more: int) -> None:
+    if not traffic.wait_for(traffic.counts.sent + more):
+        raise AssertionError(f"only {traffic.counts.sent} requests were answered")
 
 
 def _drift(narrator: Narrator, told: _Told, app: App, traffic: Traffic) -> None:
@@ -200,17 +200,18 @@ def _drift(narrator: Narrator, told: _Told, app: App, traffic: Traffic) -> None:
     ):
         for month in DRIFTED:
             _ingest(narrator, app, month)
-        app.materialize()
+            app.materialize()
     with narrator.step("the monitor", "what is served now against version 1's reference"):
         _wait_for(traffic, int(1.2 * WATCHED))
         report = app.monitor(MODEL, last=WATCHED)
-        drifted = sorted({finding.subject for finding in report.verdict.failed if finding.subject})
         told.drift = {
             "detected": report.verdict.breached,
-            "features": drifted,
+            "features": list(report.drifted),
             "findings": to_plain(report.verdict.failed),
         }
-        narrator.require(report.verdict.breached, f"drift in {', '.join(drifted)}")
+        for finding in report.verdict.failed:
+            narrator.tell(f"{finding.check}: {finding.why}")
+        narrator.require(report.verdict.breached, f"drift in {', '.join(report.drifted)}")
 
 
 def _retrain(narrator: Narrator, told: _Told, app: App, server: Server) -> None:
@@ -268,15 +269,12 @@ def _roll_back(narrator: Narrator, told: _Told, app: App, server: Server) -> Non
 
 
 def _stop(narrator: Narrator, traffic: Traffic) -> dict[str, int]:
-    traffic.stop()
-    counts = {"sent": traffic.sent, "failed": traffic.failed}
     with narrator.step("the callers' side", "all requests since the server started, through a release and a rollback"):
-        by_version = ", ".join(f"version {version}: {count:,}" for version, count in sorted(traffic.by_version.items()))
-        narrator.require(
-            traffic.failed == 0 and traffic.sent >= 1_000,
-            f"{traffic.sent:,} sent, {traffic.failed} failed; {by_version}",
-        )
-    return counts
+        counts = traffic.stop()
+        by_version = ", ".join(f"version {version}: {count:,}" for version, count in sorted(counts.versions.items()))
+        held = counts.failed == 0 and counts.sent >= LEAST_REQUESTS
+        narrator.require(held, f"{counts.sent:,} sent, {counts.failed} failed; {by_version}")
+    return {"sent": counts.sent, "failed": counts.failed}
 
 
 def _look_back(narrator: Narrator, told: _Told, app: App) -> None:
