@@ -229,8 +229,8 @@ class Worker:
         sent = {"Content-Type": "application/json"} if data is not None else {}
         try:
             connection.request(method, path, data, sent | dict(headers or {}))
-            response = connection.getresponse()
-            text = response.read()
+            with connection.getresponse() as response:
+                text = response.read()
         finally:
             connection.close()
         found = {name.lower(): value for name, value in response.getheaders()}

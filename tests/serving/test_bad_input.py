@@ -117,9 +117,9 @@ def test_ten_megabytes_in_chunks_without_a_length(worker: Worker) -> None:
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
     chunks = (b"x" * 100_000 for _ in range(100))
     connection.request("POST", "/predict", chunks, {"Content-Type": "application/json"}, encode_chunked=True)
-    response = connection.getresponse()
-    assert response.status == 413
-    assert json.loads(response.read())["code"] == "body_too_large"
+    with connection.getresponse() as response:
+        assert response.status == 413
+        assert json.loads(response.read())["code"] == "body_too_large"
     connection.close()
 
 
@@ -127,7 +127,10 @@ def raw_request(worker: Worker, sent: bytes, wait: float = 5.0) -> bytes:
     parts = urlsplit(worker.url)
     with socket.create_connection((parts.hostname, parts.port), timeout=wait) as connection:
         connection.sendall(sent)
-        return connection.recv(65_536)
+        answer = b""
+        while part := connection.recv(65_536):  # the server closes after such an answer
+            answer += part
+        return answer
 
 
 def test_a_length_that_will_never_be_read_is_refused_at_once(worker: Worker) -> None:

@@ -111,8 +111,8 @@ class Traffic:
     ) -> tuple[str, int | None]:
         try:
             connection.request("POST", self._path, data, self._headers)
-            response = connection.getresponse()
-            answer = json.loads(response.read())
+            with connection.getresponse() as response:
+                answer = json.loads(response.read())
             if response.status != 200:
                 return str(answer.get("code", response.status)), None
             if self._check is not None:
