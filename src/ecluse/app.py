@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ecluse.loop.monitor import MonitorReport
     from ecluse.loop.outcomes import OutcomesReport
     from ecluse.loop.retrain import Trained
+    from ecluse.loop.score import Scored
     from ecluse.loop.status import Status
 
 STATE = ".ecluse"
@@ -256,7 +257,7 @@ class App:
 
         return sorted(after_release(self.world, self.settings, self.world.state.run(run)))
 
-    def score(self, model: str, number: int | None = None) -> pl.DataFrame:
+    def score(self, model: str, number: int | None = None) -> Scored:
         """Every entity known now, scored by the champion (or a version), best first."""
         from ecluse.loop.score import score
 

@@ -68,15 +68,23 @@ def score(
     top: Annotated[int, Option("--top", "-n", help="how many to show")] = 20,
 ) -> Reply:
     """Rank every entity known now with the scorer that serves."""
-    frame = shell.app.score(shell.model(model), version)
+    scored = shell.app.score(shell.model(model), version)
+    frame = scored.frame
     if out is not None:
         if out.suffix not in (".csv", ".parquet"):
             raise InvalidInput(f"--out {out}", cure="end the name with .csv or .parquet")
         out.parent.mkdir(parents=True, exist_ok=True)
         _ = frame.write_csv(out) if out.suffix == ".csv" else frame.write_parquet(out)
-    rows = frame.head(top).rows()
-    shown = table(frame.columns, rows) + f"\n\n{frame.height:,} scored" + (f", written to {out}" if out else "")
-    return Reply({"scored": frame.height, "top": frame.head(top).to_dicts()}, shown)
+    text = table(frame.columns, frame.head(top).rows())
+    text += f"\n\n{frame.height:,} scored by version {scored.version}" + (f", written to {out}" if out else "")
+    text += "".join(f"\n{count:,} left out: no live row in view {view}" for view, count in scored.left_out.items())
+    data = {
+        "version": scored.version,
+        "scored": frame.height,
+        "left_out": scored.left_out,
+        "top": frame.head(top).to_dicts(),
+    }
+    return Reply(data, text)
 
 
 def register(app: Group) -> None:

@@ -6,6 +6,7 @@ Everything happens through the App and over HTTP, as a user would do it; the sum
 from __future__ import annotations
 
 import calendar
+import csv
 import shutil
 import subprocess
 import sys
@@ -171,8 +172,7 @@ def _serving(narrator: Narrator, app: App, port: int) -> Iterator[tuple[Server, 
         "a server and its callers", "`ecluse serve` in a process of its own; traffic from now to the end"
     ):
         server = Server.start(app, port)
-        keys = [str(key) for key in app.score(MODEL).get_column("key").to_list()]
-        bodies = [{"user_id": key} for key in sorted(keys)]
+        bodies = [{"user_id": key} for key in sorted(_subscribers(app, STABLE[-1]) & _subscribers(app, DRIFTED[-1]))]
         traffic = Traffic(server.url, bodies, connections=4, rate=REQUESTS_PER_SECOND)
         traffic.start()
     try:
@@ -187,6 +187,11 @@ def _serving(narrator: Narrator, app: App, port: int) -> Iterator[tuple[Server, 
     finally:
         traffic.stop()
         server.stop()
+
+
+def _subscribers(app: App, month: str) -> set[str]:
+    with (app.root / "data" / month / "subscriptions.csv").open(newline="", encoding="utf-8") as rows:
+        return {row["user_id"] for row in csv.DictReader(rows)}
 
 
 def _wait_for(traffic: Traffic, more: int) -> None:
