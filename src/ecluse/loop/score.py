@@ -21,7 +21,8 @@ from ecluse.training.encode import encode
 @dataclass(frozen=True)
 class Scored:
     """One row per entity, highest first: ``key``, then ``score``, one column per class, or ``value``; and, per view, how many entities were
-    left out because the view refuses to answer without a live row."""
+    left out because the view refuses to answer without a live row.
+    """
 
     version: int
     frame: pl.DataFrame
