@@ -239,11 +239,12 @@ class App:
     def react(self) -> Sequence[LedgerRow]:
         """Handle every event nobody has handled yet, durably: retrain, gate, release or refuse by policy."""
         from ecluse.adapters.durable_dbos import DurableRunner
-        from ecluse.loop.runner import WORK, handle, react
+        from ecluse.loop.runner import WORK, handle, react, warm_children
 
-        work = functools.partial(handle, self.world, self.declared, self.settings)
-        with DurableRunner.launch(self.home, {WORK: work}) as durable:
-            return react(self.world, self.settings, durable)
+        with warm_children(self.world, self.settings) as warm:
+            work = functools.partial(handle, self.world, self.declared, self.settings, warm)
+            with DurableRunner.launch(self.home, {WORK: work}) as durable:
+                return react(self.world, self.settings, durable)
 
     def mirror(self) -> int:
         """Bring the tracking mirror up to date; returns how many changes were applied."""
@@ -306,6 +307,7 @@ class App:
             port=self.settings.serving.port if port is None else port,
         )
         command = [sys.executable, "-m", "ecluse.worker", "--home", str(self.home), "--profile", self.settings.profile]
+        command += ["--trusted-key", self.world.sealer.public_key, "--log-level", self.settings.log.level]
         return f"http://{serving.host}:{serving.port}", [*command, "--serving", canonical(serving).decode()]
 
     def ask(self, fields: Mapping[str, Any], *, model: str | None = None, url: str | None = None) -> Mapping[str, Any]:

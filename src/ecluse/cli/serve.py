@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 from ecluse.cli.console import Argument, Group, Option, Reply, Shell, table
 from ecluse.cli.models import ModelName
 from ecluse.core.errors import InvalidInput
+
+
+_SCALAR = re.compile(r"true|false|null|-?(0|[1-9]\d*)(\.\d+)?")  # what else is typed is text: 0123 is no number
 
 
 def serve(
@@ -55,7 +59,7 @@ def _fields(values: list[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals:
             raise InvalidInput(f"{text!r} is no field", cure="write name=value, or one JSON object in quotes")
-        fields[name] = value
+        fields[name] = json.loads(value) if _SCALAR.fullmatch(value) else value
     return fields
 
 
