@@ -12,7 +12,6 @@ from ecluse.cli.console import Argument, Group, Option, Reply, Shell, table
 from ecluse.cli.models import ModelName
 from ecluse.core.errors import InvalidInput
 
-
 _SCALAR = re.compile(r"true|false|null|-?(0|[1-9]\d*)(\.\d+)?")  # what else is typed is text: 0123 is no number
 
 
