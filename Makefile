@@ -4,6 +4,7 @@ BIN := .venv/bin
 PIP = $$(test -e .venv/.bare && echo "$(PYTHON) -m pip --python $(BIN)/python" || echo "$(BIN)/python -m pip")
 PIP_INSTALL = $(PIP) install --quiet --no-input --disable-pip-version-check
 PYTEST_ARGS ?=
+TEMPLATE_LOCK := src/ecluse/templates/churn/requirements.lock
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test nightly lint format lock install clean
@@ -38,6 +39,10 @@ format: install
 lock:
 	uv pip compile --quiet --generate-hashes --no-header --no-annotate --universal --no-emit-index-url \
 		--extra all --group dev pyproject.toml -o requirements.lock
+	head -n 2 $(TEMPLATE_LOCK) > $(TEMPLATE_LOCK).new
+	echo pytest | uv pip compile --quiet --generate-hashes --no-header --no-annotate --universal --no-emit-index-url \
+		--extra all pyproject.toml - -c requirements.lock >> $(TEMPLATE_LOCK).new
+	mv $(TEMPLATE_LOCK).new $(TEMPLATE_LOCK)
 
 install: .venv/.installed
 
