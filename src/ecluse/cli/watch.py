@@ -20,7 +20,7 @@ def monitor(
     """Compare what was served with the version's reference; a breach becomes an event (exit code 3)."""
     span = parse_duration(period, where="--period") if period else None
     report = shell.app.monitor(shell.model(model), last=last, period=span)
-    text = verdict_table(report.verdict)
+    text = verdict_table(report.verdict) + "\n\n" + verdict_table(report.features)
     text += "\n\n" + (
         "DRIFT: an event was recorded; `ecluse loop run` handles it" if report.verdict.breached else "no breach"
     )

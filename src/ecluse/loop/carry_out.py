@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from ecluse.core.instants import format_instant, parse_instant
 from ecluse.core.ports import Step, World
 from ecluse.core.project import Project
 from ecluse.core.settings import Settings
-from ecluse.loop.child import ChildTraining, Ended, dismiss, wait_for
+from ecluse.loop.child import Child, Ended, Order, dismiss, give, spawn, wait_for
 from ecluse.loop.commands import Command, Gate, Promote, Retrain
 from ecluse.loop.gate import gate
 from ecluse.loop.promote import promote
@@ -25,13 +25,16 @@ REFUSALS = (Conflict, Corrupt, NotAllowed, NotFound)
 
 @dataclass(frozen=True)
 class Hands:
-    """What the chain of one event works with: the ports, the step that remembers, and the name it acts under (``origin`` its event)."""
+    """What the chain of one event works with: the ports, the step that remembers, and the name it acts under (``origin`` its event);
+    ``warm`` are training processes that wait for an order already.
+    """
 
     world: World
     project: Project
     settings: Settings
     step: Step
     origin: int
+    warm: list[Child] = field(default_factory=list)
 
     @property
     def actor(self) -> str:
@@ -77,22 +80,27 @@ def _retrain(hands: Hands, command: Retrain) -> Done:
 def _train(hands: Hands, command: Retrain, moment: datetime) -> dict[str, Any]:
     """Two children at once where the gates ask for it: one records a run, the other proves that the same comes out again."""
     world, settings = hands.world, hands.settings
-    child = ChildTraining(world.root, settings.profile, command.model, moment, hands.actor)
+    order = Order(world.root, settings.profile, command.model, moment, hands.actor)
     twice = settings.for_model(command.model).gates.reproducible
-    second = child.start(dry_run=True) if twice else None
+    second = _begin(hands, replace(order, dry_run=True)) if twice else None
     try:
-        row = _trained(hands, command, child)
-        bundle = row.event.evidence.get("bundle")
+        row = _trained(hands, command, order)
         if second is None or row.event.kind != "run.finished":
             return {"event": row.sequence, "reproduced": None}
         again = wait_for(second)
-        return {"event": row.sequence, "reproduced": again.answer.get("bundle") == bundle}
+        return {"event": row.sequence, "reproduced": again.answer.get("bundle") == row.event.evidence.get("bundle")}
     finally:
         if second is not None:
             dismiss(second)
 
 
-def _trained(hands: Hands, command: Retrain, child: ChildTraining) -> LedgerRow:
+def _begin(hands: Hands, order: Order) -> Child:
+    child = hands.warm.pop() if hands.warm else spawn(hands.world.root)
+    give(child, order)
+    return child
+
+
+def _trained(hands: Hands, command: Retrain, order: Order) -> LedgerRow:
     """The fact the training told; found when it was told before this process was killed, told here when it died without a word."""
 
     def told() -> LedgerRow | None:
@@ -100,7 +108,7 @@ def _trained(hands: Hands, command: Retrain, child: ChildTraining) -> LedgerRow:
 
     if (row := told()) is not None:
         return row
-    ended = wait_for(child.start())
+    ended = wait_for(_begin(hands, order))
     return told() or _tell_failure(hands, command, ended)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ecluse.core.errors import Unavailable
 from ecluse.core.instants import format_instant
@@ -18,29 +19,33 @@ UNAVAILABLE = 6  # the exit code of the command line for it
 
 
 @dataclass(frozen=True)
-class ChildTraining:
-    """What to train: the model of the project in ``root`` under ``profile``, on what was known at ``moment``, in the name of ``actor``."""
+class Child:
+    """A training process (see ``training_process``) with the files its output goes to."""
+
+    process: subprocess.Popen[bytes]
+    out: IO[bytes]
+    err: IO[bytes]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to train: the model of the project in ``root`` under ``profile``, on what was known at ``moment``, in the name of ``actor``;
+    a ``dry_run`` computes the bundle and records nothing.
+    """
 
     root: Path
     profile: str
     model: str
     moment: datetime
     actor: str
+    dry_run: bool = False
 
-    def start(self, *, dry_run: bool = False) -> subprocess.Popen[str]:
-        """The running child; ``dry_run`` computes the bundle and records nothing."""
-        command = [sys.executable, "-m", "ecluse", "train", "--json", "--no-register", "--no-plots"]
-        command += ["--project", str(self.root), "--profile", self.profile, "--model", self.model]
-        command += ["--as-of", format_instant(self.moment), *(["--dry-run"] if dry_run else [])]
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=self.root,
-            env=os.environ | {"ECLUSE_LAUNCHED_BY": self.actor},
-        )
+    @property
+    def arguments(self) -> list[str]:
+        """The command line."""
+        which = ["--project", str(self.root), "--profile", self.profile, "--model", self.model]
+        how = ["--json", "--no-register", "--no-plots", "--as-of", format_instant(self.moment)]
+        return ["train", *which, *how, *(["--dry-run"] if self.dry_run else [])]
 
 
 @dataclass(frozen=True)
@@ -60,28 +65,53 @@ class Ended:
         return f"the training process ended with code {self.code}" + (f": {self.last}" if self.last else "")
 
 
-def wait_for(child: subprocess.Popen[str]) -> Ended:
+def spawn(root: Path) -> Child:
+    """A process that gets ready and waits for its order. Raises Unavailable."""
+    command = [sys.executable, "-m", "ecluse.loop.training_process"]
+    with contextlib.ExitStack() as undo:
+        # Files, not pipes: nobody reads while it runs, and a full pipe would stop it.
+        out, err = (undo.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=err, cwd=root)
+        except OSError as error:
+            raise Unavailable(f"no process could be started: {error}", where=str(root), cure="try again") from error
+        undo.pop_all()
+    return Child(process, out, err)
+
+
+def give(child: Child, order: Order) -> None:
+    """Let a waiting child begin. One that died before it was asked says so in :func:`wait_for`."""
+    assert child.process.stdin is not None
+    line = json.dumps({"arguments": order.arguments, "actor": order.actor}) + "\n"
+    with contextlib.suppress(BrokenPipeError):
+        child.process.stdin.write(line.encode())
+        child.process.stdin.flush()
+
+
+def wait_for(child: Child) -> Ended:
     """The end of a child. Raises Unavailable when it could not reach what it needs, so that it is tried again."""
     try:
-        out, err = child.communicate()
-    except BaseException:
+        code = child.process.wait()
+        child.out.seek(0)
+        child.err.seek(0)
+        out, err = child.out.read(), child.err.read().decode(errors="replace").strip().splitlines()
+    finally:
         dismiss(child)  # whoever interrupts the loop interrupts the training
-        raise
     try:
         answer = json.loads(out)
     except ValueError:
         answer = {}
-    lines = err.strip().splitlines()
-    ended = Ended(child.returncode, answer if isinstance(answer, dict) else {}, lines[-1] if lines else "")
+    ended = Ended(code, answer if isinstance(answer, dict) else {}, err[-1] if err else "")
     if ended.code == UNAVAILABLE:
         raise Unavailable(ended.why, where="training process")
     return ended
 
 
-def dismiss(child: subprocess.Popen[str]) -> None:
-    """End a child, if it has not ended, and let go of it."""
-    child.kill()
-    child.wait()
-    for pipe in (child.stdout, child.stderr):
-        if pipe is not None:
-            pipe.close()
+def dismiss(child: Child) -> None:
+    """End a child, if it has not ended, and let go of it; again is harmless."""
+    child.process.kill()
+    child.process.wait()
+    for file in (child.process.stdin, child.out, child.err):
+        if file is not None:
+            with contextlib.suppress(BrokenPipeError):
+                file.close()

@@ -40,7 +40,7 @@ class Facts:
 def decide(event: Event, facts: Facts, policy: Policy) -> tuple[Command, ...]:
     """The commands that follow. Total: an event of another kind gives none.
 
-    >>> from datetime import UTC
+    >>> from datetime import UTC, datetime
     >>> drift = Event("drift.detected", datetime(2024, 2, 29, tzinfo=UTC), "ana", "churn", 1, "watch_hours moved")
     >>> decide(drift, Facts(sequence=7, champion=1), Policy())
     (Retrain(model='churn', cause=7, reason='drift of version 1: watch_hours moved'),)

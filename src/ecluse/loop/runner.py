@@ -6,7 +6,8 @@ event handled twice is handled once. What was decided, and of which event, is in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,8 @@ from ecluse.core.ports import Durable, Step, World
 from ecluse.core.project import Project
 from ecluse.core.settings import Settings
 from ecluse.loop.carry_out import Hands, carry_out
-from ecluse.loop.commands import Command, Nothing, command_from_plain, command_to_plain
+from ecluse.loop.child import Child, dismiss, spawn
+from ecluse.loop.commands import Command, Nothing, Retrain, command_from_plain, command_to_plain
 from ecluse.loop.decide import KINDS, Facts, decide
 from ecluse.loop.publish import converge
 
@@ -53,9 +55,27 @@ def react(world: World, settings: Settings, durable: Durable) -> Sequence[Ledger
     return [row for row in world.state.ledger(after=begun) if row.event.actor.startswith("loop")]
 
 
-def handle(world: World, project: Project, settings: Settings, step: Step, sequence: int) -> list[int]:
+@contextmanager
+def warm_children(world: World, settings: Settings) -> Iterator[list[Child]]:
+    """Training processes getting ready for the retraining that is about to be decided (none when none is); ended when nobody used them."""
+    children: list[Child] = []
+    try:
+        for row in unhandled(world):
+            own = settings.for_model(row.event.model)
+            commands = decide(row.event, gather(world, row.event, row.sequence), own.policy)
+            if not children and any(isinstance(command, Retrain) for command in commands):
+                children.extend(spawn(world.root) for _ in range(2 if own.gates.reproducible else 1))
+        yield children
+    finally:
+        for child in children:
+            dismiss(child)
+
+
+def handle(
+    world: World, project: Project, settings: Settings, warm: list[Child], step: Step, sequence: int
+) -> list[int]:
     """The chain of one event: the numbers of the events it led through, itself first. Raises Unavailable."""
-    hands = Hands(world, project, settings, step, sequence)
+    hands = Hands(world, project, settings, step, sequence, warm)
     through: list[int] = []
     following: int | None = sequence
     reproduced: bool | None = None
