@@ -19,7 +19,7 @@ from ecluse.core.event import Event, LedgerRow
 from ecluse.core.expression import Value
 from ecluse.core.rollout import Rollout
 from ecluse.core.snapshot import Snapshot
-from ecluse.core.version import GateReport, ModelVersion, Run
+from ecluse.core.version import GateReport, ModelVersion, Run, Stage
 
 
 class Clock(Protocol):
@@ -269,6 +269,10 @@ class Publisher(Protocol):
 class Tracker(Protocol):
     """The tracking mirror (MLflow): written after commit, never on the way to a release."""
 
+    def empty(self) -> bool:
+        """Whether nothing was ever written to it, or all of it was deleted."""
+        ...
+
     def mirror_run(self, run: Run, artifacts: Mapping[str, bytes]) -> None:
         """Run with parameters, metrics, tags, artifacts. Idempotent."""
         ...
@@ -277,8 +281,10 @@ class Tracker(Protocol):
         """Registered model version that ``mlflow.pyfunc`` loads. Idempotent."""
         ...
 
-    def mirror_rollout(self, model: str, champion: int | None, staging: int | None) -> None:
-        """The aliases ``production`` and ``staging``. Idempotent."""
+    def mirror_rollout(
+        self, model: str, champion: int | None, staging: int | None, stages: Mapping[int, Stage] | None = None
+    ) -> None:
+        """The aliases ``production`` and ``staging``, and the stages of these versions as tags. Idempotent. Raises NotFound."""
         ...
 
     def mirror_report(self, report: GateReport) -> None:
