@@ -12,7 +12,7 @@ ABOVE = frozenset({"governance", "loop", "adapters", "app", "web", "testing", "i
 MATERIALS = {
     "numpy": STAGES | ABOVE | {"stats", "serving", "worker"},
     "scipy": STAGES | ABOVE | {"stats"},
-    "polars": STAGES | ABOVE,
+    "polars": STAGES | ABOVE | {"frames"},
     "msgspec": STAGES | ABOVE | {"serving", "worker"},
     "sklearn": frozenset({"training"}),
 }

@@ -66,7 +66,8 @@ row = st.fixed_dictionaries(
 def test_equal_to_the_plain_evaluator(condition: Node, rows: list[dict[str, Any]]) -> None:
     typed = [{**each, "since": None if each["since"] is None else from_micros(each["since"])} for each in rows]
     frame = pl.DataFrame(typed, schema={name: column_dtype(column) for name, column in COLUMNS.items()})
-    found = frame.select(violated(condition, COLUMNS, AS_OF).fill_null(value=False).alias("bad"))["bad"]
+    timed = frame.with_columns(pl.lit(AS_OF).cast(pl.Datetime("us", "UTC")).alias("__at"))
+    found = timed.select(violated(condition, COLUMNS).fill_null(value=False).alias("bad"))["bad"]
     plain = [evaluate(condition, {**_plain(each), "as_of": float(to_micros(AS_OF))}) is False for each in rows]
     assert found.to_list() == (
         plain if len(found) == len(plain) else plain[:1]
@@ -82,7 +83,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("node", [col("x") + 1, col("plan") > 1, ~col("x"), col("flag") & col("x"), Constant("yes")])
 def test_what_is_no_condition_is_refused(node: Node) -> None:
     with pytest.raises(DeclarationError):
-        violated(node, COLUMNS, AS_OF)
+        violated(node, COLUMNS)
 
 
 @pytest.mark.parametrize("op", ["log", "log1p"])
@@ -90,5 +91,5 @@ def test_logarithms(op: str) -> None:
     frame = pl.DataFrame({"x": [2.5, 0.0, -1.0, -2.0, None]}, schema={"x": pl.Float64})
     for limit in (0.5, 5.0):
         condition = Unary(op, col("x")) < limit  # type: ignore[arg-type]
-        bad = frame.select(violated(condition, COLUMNS, AS_OF).alias("bad"))["bad"]
+        bad = frame.select(violated(condition, COLUMNS).alias("bad"))["bad"]
         assert [value is True for value in bad] == [evaluate(condition, {"x": x}) is False for x in frame["x"]]

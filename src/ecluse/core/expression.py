@@ -1,6 +1,6 @@
 """Expressions over features: arithmetic, comparison, calendar and log, written with operators and kept as frozen values.
 
-Two evaluators read them: :func:`evaluate` here (plain Python, for one request) and ``features/derived.py`` (polars, for tables);
+Two evaluators read them: :func:`evaluate` here (plain Python, for one request) and ``frames/expression.py`` (polars, for tables);
 a property test proves them equal. Missing stays missing; a division by zero or the log of a non-positive number is missing.
 Numbers are float64; instants are UTC microseconds; calendar parts are UTC.
 """

@@ -17,6 +17,7 @@ from ecluse.core.verdict import Finding, Outcome, Verdict, at_least, at_most, ju
 from ecluse.data.frame import EVENT, INSTANT, KEY, REASONS, ROW, column_dtype, identity_of, schema_of
 from ecluse.data.parse import RAW, blank, can_hold, parse_column, parse_key
 from ecluse.data.rules import violated
+from ecluse.frames.expression import AT
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ def _flagged(raw: pl.DataFrame, table: Table, as_of: datetime, references: Mappi
     finite = read.with_columns(pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in numbers)
     event = pl.lit(as_of).cast(INSTANT) if table.event_time == AS_OF else pl.col(table.event_time)
     rules = dict(_row_rules(table, as_of, references))
-    ruled = finite.with_columns(event.alias(EVENT)).with_columns(_flag(wrong, label) for label, wrong in rules.items())
+    timed = finite.with_columns(event.alias(EVENT), pl.lit(as_of).cast(INSTANT).alias(AT))
+    ruled = timed.with_columns(_flag(wrong, label) for label, wrong in rules.items())
     return ruled.select([*schema_of(table, known=False), ROW, *flags, *rules]).collect()
 
 
@@ -136,7 +138,7 @@ def _row_rules(table: Table, as_of: datetime, references: Mapping[str, pl.Series
     for name in _times(table):
         yield f"{name}: from the future", pl.col(name) > pl.lit(as_of)
     for rule in table.rules:
-        yield f"rule {rule.name}", violated(rule.condition, table.columns, as_of)
+        yield f"rule {rule.name}", violated(rule.condition, table.columns)
     for other in table.references:
         keys = references.get(other, pl.Series([], dtype=pl.String))
         yield f"{'+'.join(table.key.columns)}: unknown in {other}", ~pl.col(KEY).is_in(keys.implode())

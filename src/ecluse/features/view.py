@@ -10,7 +10,7 @@ from ecluse.core.errors import InvalidInput, NotFound
 from ecluse.core.model import Model
 from ecluse.core.view import FeatureView
 from ecluse.features.as_of import DTYPES, view_as_of
-from ecluse.features.derived import to_number
+from ecluse.frames.expression import to_number
 
 EVENT = "__event:"  # + view: the event time of the row the view's features are from
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ecluse.core.errors import DeclarationError
 from ecluse.core.expression import AS_OF, Binary, BinaryOp, Constant, Node, Unary, UnaryOp, evaluate, feature
 from ecluse.core.view import FeatureKind
-from ecluse.features.derived import to_number, to_polars
+from ecluse.frames.expression import to_number, to_polars
 
 KINDS: dict[str, FeatureKind] = {
     "x": "number",
@@ -66,8 +66,9 @@ def _trees(depth: int) -> tuple[st.SearchStrategy[Node], st.SearchStrategy[Node]
         boolean = (
             st.builds(Binary, st.sampled_from(ORDER), numeric, numeric)
             | st.builds(Binary, st.sampled_from(EQUALITY), anything, anything)
-            | st.builds(Binary, st.sampled_from(LOGIC), anything, anything)
-            | st.builds(Unary, st.sampled_from(["is_missing", "not"]), anything)
+            | st.builds(Binary, st.sampled_from(LOGIC), boolean, boolean)
+            | st.builds(Unary, st.just("is_missing"), anything)
+            | st.builds(Unary, st.just("not"), boolean)
         )
         numeric = (
             st.builds(Binary, st.sampled_from(ARITHMETIC), numeric, numeric)

@@ -1,4 +1,7 @@
-"""Derived features over a table: an expression as polars, equal to ``core.expression.evaluate`` on every row (proved by hypothesis)."""
+"""Expressions over a table: the polars twin of ``core.expression.evaluate``, equal to it on every row (proved by hypothesis).
+
+Rules across columns (``data/``) and derived features (``features/``) are read by this one file.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from ecluse.core.expression import Binary, Constant, Node, Ref, Unary
 from ecluse.core.instants import to_micros
 from ecluse.core.view import FeatureKind
 
+AT = "__at"  # the column `as_of` reads
 _DAY_MICROS = 86_400_000_000.0
 _FIRST = float(to_micros(datetime.fromisoformat("0001-01-01T00:00:00+00:00")))
 _END = float(to_micros(datetime.fromisoformat("9999-12-31T23:59:59.999999+00:00"))) + 1.0
@@ -39,7 +43,7 @@ class _Typed:
 def to_polars(node: Node, kinds: Mapping[str, FeatureKind]) -> pl.Expr:
     """The expression over columns of these kinds: Float64 (instants as microseconds), Boolean or String.
 
-    ``as_of`` reads the column ``__at``. Raises DeclarationError for text in arithmetic and for an unknown name.
+    ``as_of`` reads the column ``__at`` (:data:`AT`, an instant). Raises DeclarationError for text in arithmetic and for an unknown name.
 
     >>> from ecluse.core.expression import feature
     >>> frame = pl.DataFrame({"tickets": [3.0, 1.0], "months": [2.0, 0.0]})
@@ -49,6 +53,16 @@ def to_polars(node: Node, kinds: Mapping[str, FeatureKind]) -> pl.Expr:
     [1.5, None]
     """
     return _build(node, kinds).expression
+
+
+def to_condition(node: Node, kinds: Mapping[str, FeatureKind]) -> pl.Expr:
+    """The expression as Boolean. Raises DeclarationError when it is no condition."""
+    typed = _build(node, kinds)
+    if typed.kind != "boolean":
+        raise DeclarationError(
+            f"a rule that is a {typed.kind}", where="project.py", cure="write a comparison, such as col(...) >= 0"
+        )
+    return typed.expression
 
 
 def to_number(node: Node, kinds: Mapping[str, FeatureKind]) -> pl.Expr:
@@ -65,7 +79,7 @@ def _build(node: Node, kinds: Mapping[str, FeatureKind]) -> _Typed:
         return _unary(node.op, _build(node.operand, kinds))
     left, right = _build(node.left, kinds), _build(node.right, kinds)
     if node.op in ("and", "or"):
-        return _logic(node, left, right)
+        return _logic(node.op, _boolean(left, node.op), _boolean(right, node.op))
     if node.op in ("==", "!="):
         return _equality(node, left, right)
     return _binary(node.op, _number(left), _number(right))
@@ -73,9 +87,9 @@ def _build(node: Node, kinds: Mapping[str, FeatureKind]) -> _Typed:
 
 def _reference(name: str, kinds: Mapping[str, FeatureKind]) -> _Typed:
     if name == "as_of":
-        return _Typed(pl.col("__at").to_physical().cast(pl.Float64), "number")
+        return _Typed(pl.col(AT).to_physical().cast(pl.Float64), "number")
     if name not in kinds:
-        raise DeclarationError(f"unknown name `{name}`", where="derived feature", cure="names: " + ", ".join(kinds))
+        raise DeclarationError(f"unknown name `{name}`", where="expression", cure="names: " + ", ".join(kinds))
     kind, column = kinds[name], pl.col(name)
     if kind == "category":
         return _Typed(column, "text")
@@ -103,23 +117,21 @@ def _column(value: bool | float | str | None, dtype: pl.DataType) -> pl.Expr:
 
 def _number(typed: _Typed) -> pl.Expr:
     if typed.kind == "text":
-        raise DeclarationError(
-            "text in arithmetic", where="derived feature", cure="compare text with .equals(...) only"
-        )
+        raise DeclarationError("text in arithmetic", where="expression", cure="compare text with .equals(...) only")
     return typed.expression.cast(pl.Float64)
 
 
-def _logic(node: Binary, left: _Typed, right: _Typed) -> _Typed:
-    decisive = node.op == "or"
+def _boolean(typed: _Typed, op: str) -> pl.Expr:
+    if typed.kind != "boolean":
+        raise DeclarationError(f"a {typed.kind} under `{op}`", where="expression", cure="combine comparisons")
+    return typed.expression
 
-    def decides(each: _Typed) -> pl.Expr:
-        # only a boolean decides by itself: what is neither true nor false leaves it to the other side
-        return each.expression.eq_missing(_truth(decisive)) if each.kind == "boolean" else _truth(False)
 
-    missing = left.expression.is_null() | right.expression.is_null()
-    undecided = pl.when(missing).then(_column(None, pl.Boolean())).otherwise(_truth(not decisive))
-    either = pl.when(decides(left) | decides(right)).then(_truth(decisive)).otherwise(undecided)
-    return _Typed(either, "boolean")
+def _logic(op: str, a: pl.Expr, b: pl.Expr) -> _Typed:
+    decisive = _truth(op == "or")
+    decided = a.eq_missing(decisive) | b.eq_missing(decisive)
+    undecided = pl.when(a.is_null() | b.is_null()).then(_column(None, pl.Boolean())).otherwise(_truth(op != "or"))
+    return _Typed(pl.when(decided).then(decisive).otherwise(undecided), "boolean")
 
 
 def _equality(node: Binary, left: _Typed, right: _Typed) -> _Typed:
@@ -144,8 +156,7 @@ def _unary(op: str, operand: _Typed) -> _Typed:
     if op == "is_missing":
         return _Typed(operand.expression.is_null(), "boolean")
     if op == "not":
-        empty: dict[_Kind, bool | float | str] = {"boolean": False, "number": 0.0, "text": ""}
-        return _Typed(operand.expression == _constant(empty[operand.kind]).expression, "boolean")
+        return _Typed(_boolean(operand, op).not_(), "boolean")
     x = _number(operand)
     if op in _CALENDAR:
         return _Typed(_calendar(op, x), "number")
