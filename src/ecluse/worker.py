@@ -25,7 +25,6 @@ from ecluse.adapters.publisher_files import FILE, PublisherFiles
 from ecluse.adapters.scorer_onnx import OnnxScorer
 from ecluse.adapters.scorer_skops import ProcessScorer
 from ecluse.adapters.sealing import load_sealer, verify
-from ecluse.core import errors
 from ecluse.core.bundle import Bundle
 from ecluse.core.codec import from_plain
 from ecluse.core.document import Signed
@@ -38,18 +37,6 @@ from ecluse.serving.plane import Parts, Plane
 from ecluse.serving.published import Follower
 from ecluse.serving.scorers import make_load
 from ecluse.serving.server import bind, serve
-
-EXIT = {
-    errors.DeclarationError: 2,
-    errors.InvalidInput: 2,
-    errors.Unsupported: 2,
-    errors.NotFound: 4,
-    errors.Conflict: 5,
-    errors.NotAllowed: 5,
-    errors.Unavailable: 6,
-    errors.Corrupt: 7,
-}
-"""Exit codes by error, those of the command line."""
 
 PUBLIC_KEY = "sealing.pub"
 LOCK = "serve.lock"
@@ -64,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(Path(given.home), serving, profile=given.profile, worker=given.worker, trusted_key=given.trusted_key)
     except EcluseError as error:
         sys.stderr.write(f"error: {error}\n")
-        return next((code for kind, code in EXIT.items() if isinstance(error, kind)), 1)
+        return error.exit_code
     return 0
 
 

@@ -19,23 +19,13 @@ from typing import Annotated, Any
 import typer
 
 from ecluse.app import App, open_app
-from ecluse.core import errors
 from ecluse.core.codec import to_plain
+from ecluse.core.errors import EcluseError
 from ecluse.core.verdict import Outcome, Verdict
 
 Option = typer.Option
 Argument = typer.Argument
 
-EXIT = {
-    errors.DeclarationError: 2,
-    errors.InvalidInput: 2,
-    errors.Unsupported: 2,
-    errors.NotFound: 4,
-    errors.Conflict: 5,
-    errors.NotAllowed: 5,
-    errors.Unavailable: 6,
-    errors.Corrupt: 7,
-}
 REFUSED = 3
 CODES = (
     "Exit codes: 0 done, 1 a bug, 2 wrong usage, declaration or input, 3 a verdict says no, 4 not found, "
@@ -78,11 +68,21 @@ class Shell:
 Command = Callable[..., Reply]
 
 
+# An answer for "--help" that is a plain bool already: typer would load pydantic (0.2 s) to turn "not given" into one.
+_NO_HELP_WANTED: dict[Any, Any] = {"default_map": {"help": False}}
+
+
 class Group:
     """A set of commands under one help page."""
 
     def __init__(self, about: str) -> None:
-        self.typer = typer.Typer(help=about, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+        self.typer = typer.Typer(
+            help=about,
+            no_args_is_help=True,
+            add_completion=False,
+            pretty_exceptions_enable=False,
+            context_settings=_NO_HELP_WANTED,
+        )
 
     def add(self, function: Command, name: str | None = None) -> None:
         """Register a command whose first parameter is a Shell."""
@@ -130,7 +130,7 @@ _SHARED: dict[str, tuple[Any, Any]] = {
 def _answer(shell: Shell, call: Callable[[], Reply]) -> int:
     try:
         reply = call()
-    except errors.EcluseError as error:
+    except EcluseError as error:
         return _report(shell, error)
     except KeyboardInterrupt:
         return 130
@@ -143,7 +143,7 @@ def _answer(shell: Shell, call: Callable[[], Reply]) -> int:
     return REFUSED if reply.refused else 0
 
 
-def _report(shell: Shell, error: errors.EcluseError) -> int:
+def _report(shell: Shell, error: EcluseError) -> int:
     kind = type(error).__name__
     if shell.machine:
         print(
@@ -155,7 +155,7 @@ def _report(shell: Shell, error: errors.EcluseError) -> int:
         where = f"\n  where: {error.where}" if error.where else ""
         cure = f"\n  do:    {error.cure}" if error.cure else ""
         print(f"error: {error.what}{where}{cure}", file=sys.stderr)
-    return next((code for cls, code in EXIT.items() if isinstance(error, cls)), 1)
+    return error.exit_code
 
 
 def set_logging(level: str) -> None:
