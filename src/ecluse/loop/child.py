@@ -15,7 +15,7 @@ from typing import IO, Any
 from ecluse.core.errors import Unavailable
 from ecluse.core.instants import format_instant
 
-UNAVAILABLE = 6  # the exit code of the command line for it
+UNAVAILABLE = Unavailable.exit_code
 
 
 @dataclass(frozen=True)
