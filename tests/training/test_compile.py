@@ -164,7 +164,7 @@ class Own(linear_model.LogisticRegression):  # type: ignore[misc]  # scikit-lear
     (make_pipeline(scaled_encoder(), dummy.DummyClassifier(strategy="stratified")), "stratified"),
     (make_pipeline(encoder(), LGBMClassifier(n_estimators=2, zero_as_missing=True, verbose=-1)), "zero_as_missing"),
     (make_pipeline(scaled_encoder(), XGBClassifier(n_estimators=2, booster="gblinear")), "gblinear"),
-], ids=str)  # fmt: skip
+], ids=["own", "svc", "linear_svc", "function", "dummy", "lightgbm", "xgboost"])  # fmt: skip
 def test_what_cannot_be_compiled_is_refused_by_name(model: Any, says: str) -> None:
     with pytest.raises(Unsupported, match=says) as caught:
         compile_model(fitted(model, "binary"), FEATURES, "binary")
