@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ecluse.core.errors import InvalidInput
@@ -19,6 +20,7 @@ VALUES = st.lists(st.one_of(st.integers(-5, 5).map(float), st.floats(), st.just(
 
 
 @given(VALUES, VALUES, st.integers(1, 30))
+@example(reference=[-sys.float_info.max], current=[], bins=1)
 def test_every_value_lands_in_exactly_one_bin(reference: list[float], current: list[float], bins: int) -> None:
     edges = reference_edges(reference, bins)
     assert len(edges) <= max(bins - 1, 2)

@@ -71,7 +71,9 @@ def reference_edges(x: ArrayLike, bins: int = 20) -> list[float]:
         return []
     lowest, highest = float(values.min()), float(values.max())
     if lowest == highest:
-        return [float(np.nextafter(lowest, -np.inf)), lowest]
+        with np.errstate(over="ignore"):  # nothing is below the lowest double
+            below = float(np.nextafter(lowest, -np.inf))
+        return [below, lowest] if np.isfinite(below) else [lowest]
     # Observed values, not interpolated ones: the mass up to an edge is then exact on discrete columns too.
     # Ranks in whole numbers, because 0.15 * 4000 is a little more than 600 in floating point.
     ranks = -(-np.arange(1, bins) * values.size // bins)
