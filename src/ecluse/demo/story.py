@@ -36,7 +36,11 @@ LEAST_REQUESTS = 1_000
 
 
 def tell(folder: Path, *, port: int, subscribers: int, say: Say) -> dict[str, Any]:
-    """Tell the story in ``folder`` (made anew) and return its summary. A step that fails ends the story; the summary says so."""
+    """Tell the story in ``folder`` (made anew) and return its summary. A step that fails ends the story; the summary says so.
+
+    Raises Conflict when the folder holds anything but an earlier demo.
+    """
+    _clear(folder)
     narrator = Narrator(say)
     told = _Told(narrator)
     say("Écluse: the loop, once around. Everything below is real: files, databases, a server process, HTTP traffic.")
@@ -88,7 +92,6 @@ class _Told:
 
 def _project(narrator: Narrator, folder: Path, subscribers: int) -> App:
     with narrator.step("a project", "`ecluse init`: declaration, settings, generator, tests, lock, Git repository"):
-        _clear(folder)
         written, notes = init_project(folder, "churn")
         (folder / MARKER).write_text("made by `ecluse demo`; made anew on every run\n", encoding="utf-8")
         narrator.tell(f"{len(written)} files in {folder}" + "".join(f"\n{note}" for note in notes))
