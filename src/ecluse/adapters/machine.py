@@ -36,6 +36,9 @@ def examine(folder: Path) -> Iterator[Finding]:
             f"missing {', '.join(missing)}: pip install 'ecluse[all]'",
         )
     yield _finding("git", shutil.which("git") is not None, "git is here", "no git: runs cannot record their commit")
+    if not folder.is_dir():
+        yield Finding("folder", Outcome.FAILED, f"{folder} is no folder")
+        return
     free = shutil.disk_usage(folder).free
     yield _finding(
         "disk", free >= LEAST_FREE_BYTES, f"{free / 2**30:.1f} GiB free", f"only {free / 2**20:.0f} MiB free: make room"
