@@ -21,7 +21,8 @@ from ecluse.data.freeze import Frozen, freeze, snapshot_digest
 from ecluse.data.read import read_rows
 
 GOLDEN = "832aef0d294bc14bc908728685db8e1813f1a26b84a9dcccc89be69c3cfb0e4d"
-LATER = AS_OF + timedelta(days=10)
+DAY = timedelta(days=1)
+LATER = AS_OF + 10 * DAY
 
 
 def frozen(
@@ -135,6 +136,17 @@ def test_a_declared_availability_says_when_rows_were_known() -> None:
     raw = rows({"seen": "2024-02-01"}, {"user_id": "u1", "seen": "2024-01-31"}, seen="")
     known = frozen(raw, frozen(raw, table=table).frame, table).frame[KNOWN].to_list()
     assert known == [datetime(2024, 1, 31, tzinfo=UTC), datetime(2024, 2, 1, tzinfo=UTC)]
+
+
+def test_a_correction_that_states_the_old_availability_is_known_from_its_ingest() -> None:
+    table = visits(columns={**visits().columns, "seen": Instant()}, available_at="seen")
+    seen = datetime(2024, 1, 31, tzinfo=UTC)
+    first = frozen(rows({"seen": "2024-01-31"}, {"seen": "2024-01-31"}, seen=""), table=table)
+    raw = rows({"seen": "2024-01-31", "tenure": "9"}, {"seen": "2024-01-31"}, seen="")
+    second = frozen(raw, first.frame, table)
+    assert second.frame[KNOWN].to_list() == [LATER, seen]
+    again = freeze(check(raw, table, AS_OF), table, AS_OF, pl.concat([first.frame, second.frame]), LATER + DAY)
+    assert again.frame[KNOWN].to_list() == [LATER, seen]  # said before: nothing new is known
 
 
 def test_a_return_to_earlier_rows_is_a_correction_of_its_own() -> None:

@@ -53,9 +53,10 @@ def freeze(
     """The snapshot of checked rows. ``history`` is the table's typed history, ``now`` the moment of this ingest, ``earlier`` the table's
     snapshots of the same as-of, oldest first.
 
-    A row is known from its availability column; without one, from ``as_of`` when it is new, from ``now`` when it corrects one in the
-    history. Rows that return to what an earlier snapshot of the same as-of said, after another was taken, are a correction too and get
-    a digest of their own; the newest snapshot's own rows give its own digest again.
+    A row is known from its availability column, unless a row of the same identity and availability said something else before: then from
+    ``now``. Without such a column it is known from ``as_of`` when it is new, from ``now`` when it corrects one in the history. Rows that
+    return to what an earlier snapshot of the same as-of said, after another was taken, are a correction too and get a digest of their own;
+    the newest snapshot's own rows give its own digest again.
     """
     name = _name(snapshot_digest(checked.frame, table, as_of), [each.digest for each in earlier])
     frame = _known(checked.frame, table, as_of, history, now).select(list(schema_of(table)))
@@ -79,14 +80,28 @@ def _returned(rows: str, after: str) -> str:
 def _known(
     frame: pl.DataFrame, table: Table, as_of: datetime, history: pl.DataFrame | None, now: datetime
 ) -> pl.DataFrame:
-    if table.available_at is not None:
-        return frame.with_columns(pl.col(table.available_at).alias(KNOWN))
+    stated = pl.lit(as_of).cast(INSTANT) if table.available_at is None else pl.col(table.available_at)
     if history is None or history.is_empty():
-        return frame.with_columns(pl.lit(as_of).cast(INSTANT).alias(KNOWN))
+        return frame.with_columns(stated.alias(KNOWN))
     identity = identity_of(table)
+    if table.available_at is not None:
+        return _restated(frame, table, [*identity, table.available_at], history, now)
     seen = history.select(identity).unique().with_columns(pl.lit(now).cast(INSTANT).alias(KNOWN))
     joined = frame.join(seen, on=identity, how="left", nulls_equal=True, maintain_order="left")
     return joined.with_columns(pl.col(KNOWN).fill_null(pl.lit(as_of).cast(INSTANT)))
+
+
+def _restated(frame: pl.DataFrame, table: Table, row: list[str], history: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """``__known`` where a column states it. ``row`` names one telling of a row: told again with other values, it is known from ``now``."""
+    newest = history.sort(KNOWN, maintain_order=True).unique(row, keep="last", maintain_order=True)
+    said = [KEY, EVENT, *table.columns]
+    again = newest.select(*said, pl.col(KNOWN).alias("__again"))
+    seen = newest.select(*dict.fromkeys(row), pl.lit(now).cast(INSTANT).alias("__now"))
+    joined = frame.join(again, on=said, how="left", nulls_equal=True, maintain_order="left").join(
+        seen, on=list(dict.fromkeys(row)), how="left", nulls_equal=True, maintain_order="left"
+    )
+    known = pl.coalesce("__again", "__now", str(table.available_at)).alias(KNOWN)
+    return joined.with_columns(known).drop("__again", "__now")
 
 
 def _column_bytes(column: pl.Series) -> tuple[bytes, ...]:
