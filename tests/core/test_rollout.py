@@ -1,5 +1,6 @@
 """The legal moves of a rollout: one champion, back and further back, nothing ungated."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -48,6 +49,13 @@ def test_nothing_reaches_production_without_a_passed_matching_unexpired_report(
 ) -> None:
     with pytest.raises(NotAllowed, match=says):
         promote(Rollout("churn"), version(2), given_report, NOW)
+
+
+def test_a_threshold_changed_since_the_gates_is_judged_again() -> None:
+    judged, moved = replace(report(2), threshold=0.4), replace(version(2), threshold=0.0001)
+    assert promote(Rollout("churn"), replace(moved, threshold=0.4), judged, NOW).champion == 2
+    with pytest.raises(NotAllowed, match=r"judged at threshold 0\.4, it decides at 0\.0001"):
+        promote(Rollout("churn"), moved, judged, NOW)
 
 
 def test_an_override_is_named() -> None:

@@ -86,8 +86,9 @@ def report_of(
     made = made or datetime.now(UTC)
     finding = Finding("floor", Outcome.PASSED if passed else Outcome.FAILED, "it was looked at", 0.8, 0.7, "roc_auc")
     verdict = Verdict("gate", (finding,))
+    expires = made + timedelta(days=7)
     return GateReport(
-        version.model, version.number, version.bundle, champion, verdict, made, made + timedelta(days=7), dry
+        version.model, version.number, version.bundle, champion, verdict, made, expires, dry, version.threshold
     )
 
 

@@ -71,6 +71,12 @@ def _require_report(version: ModelVersion, rollout: Rollout, report: GateReport 
             where=rollout.model,
             cure=cure,
         )
+    if report.threshold != version.threshold:
+        raise NotAllowed(
+            f"version {version.number} was judged at threshold {report.threshold}, it decides at {version.threshold}",
+            where=rollout.model,
+            cure=cure,
+        )
     if now > report.expires:
         raise NotAllowed(f"the gate report of version {version.number} expired", where=rollout.model, cure=cure)
 

@@ -59,7 +59,7 @@ class ModelVersion:
 
 @dataclass(frozen=True)
 class GateReport:
-    """A Verdict about a version, bound to its bundle and to the champion it was compared with, valid until it expires."""
+    """A Verdict about a version, bound to its bundle, its threshold and the champion it was compared with, valid until it expires."""
 
     model: str
     version: int
@@ -69,3 +69,4 @@ class GateReport:
     made: datetime
     expires: datetime
     dry: bool = False
+    threshold: float | None = None

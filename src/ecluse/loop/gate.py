@@ -30,9 +30,9 @@ def gate(
     """Judge version ``number`` on rows held out of its training, and against the champion on those the champion was not trained on either.
 
     A refusal is a report that did not pass, not an exception. A report that passed moves the version to Staging; it is valid until
-    ``gates.valid_for`` is over or another version is champion. ``reproduced`` says whether a second training gave the same bundle (None:
-    nobody tried). ``dry_run`` answers the same and records nothing. Raises NotFound, Corrupt or NotAllowed for the candidate's bundle,
-    DeclarationError for settings that name an unknown metric or feature, Conflict, Unavailable.
+    ``gates.valid_for`` is over, another version is champion or the threshold is changed. ``reproduced`` says whether a second training
+    gave the same bundle (None: nobody tried). ``dry_run`` answers the same and records nothing. Raises NotFound, Corrupt or NotAllowed
+    for the candidate's bundle, DeclarationError for settings that name an unknown metric or feature, Conflict, Unavailable.
     """
     own = settings.for_model(model)
     version = world.state.version(model, number)
@@ -40,7 +40,10 @@ def gate(
     evidence = gather(world, project, own, version, champion, reproduced)
     verdict = judge_gates(evidence, own.gates, f"may version {number} of {model} be promoted")
     made = world.clock.now()
-    report = GateReport(model, number, version.bundle, champion, verdict, made, made + own.gates.valid_for, dry=dry_run)
+    expires = made + own.gates.valid_for
+    report = GateReport(
+        model, number, version.bundle, champion, verdict, made, expires, dry=dry_run, threshold=version.threshold
+    )
     if not dry_run:
         _record(world, report, evidence, actor)
     return report
