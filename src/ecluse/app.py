@@ -81,6 +81,7 @@ class App:
         from ecluse.adapters.snapshots_files import SnapshotsFiles
 
         state = SqliteState(self.home / "state.db")
+        published = self.home / "published.json"  # no new key beside what a lost one signed: workers would refuse it
         return World(
             root=self.root,
             home=self.home,
@@ -89,7 +90,7 @@ class App:
             snapshots=SnapshotsFiles(self.home / "snapshots"),
             bundles=BundlesFiles(self.home / "bundles"),
             online=OnlineSqlite.open(self.home / "online.db"),
-            sealer=load_sealer(self.home / "keys", create=self.settings.profile == "dev"),
+            sealer=load_sealer(self.home / "keys", create=self.settings.profile == "dev" and not published.exists()),
             publisher=PublisherFiles(self.home),
             open_scorer=open_scorer,
             read_predictions=self._records,

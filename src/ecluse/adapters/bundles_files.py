@@ -19,6 +19,7 @@ SEAL = "seal.json"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _CURE = "restore the bundle or train again"
+_GONE = "it was pruned, or made elsewhere: train again"
 
 
 class BundlesFiles:
@@ -56,9 +57,7 @@ class BundlesFiles:
         directory = self.directory(digest)
         with disk(directory):
             if not directory.is_dir():
-                raise NotFound(
-                    f"bundle {digest[:12]}", where=str(self._root), cure="it was pruned, or made elsewhere: train again"
-                )
+                raise NotFound(f"bundle {digest[:12]}", where=str(self._root), cure=_GONE)
             names = sorted(each.name for each in directory.iterdir())
         try:
             files = {name: read_file(directory / name) for name in names}
@@ -99,7 +98,10 @@ class BundlesFiles:
 
     def read_beside(self, digest: str, name: str) -> bytes:
         """A file beside a bundle. Raises NotFound, Corrupt for a link, Unavailable."""
-        return read_file(self._beside_file(digest, name))
+        try:
+            return read_file(self._beside_file(digest, name))
+        except NotFound as error:
+            raise NotFound(error.what, where=error.where, cure=_GONE) from None
 
     def directory(self, digest: str) -> Path:
         """Where a bundle's own files lie. Raises InvalidInput."""

@@ -5,6 +5,7 @@ Importing a project runs the user's code: only ``ingest``, ``materialize``, ``tr
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -18,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from ecluse.core.codec import from_plain
-from ecluse.core.errors import DeclarationError, EcluseError, NotFound
+from ecluse.core.errors import DeclarationError, EcluseError, NotFound, Unavailable
 from ecluse.core.project import Project, gather
 from ecluse.core.settings import FILE, Settings, resolve
 
@@ -44,6 +45,9 @@ def load_settings(
         file = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DeclarationError(f"{FILE} is not TOML: {error}", where=str(path), cure="mend that line") from None
+    except OSError as error:
+        cure = "make it a file that this user may read"
+        raise Unavailable(f"{FILE} cannot be read: {error.strerror}", where=str(path), cure=cure) from None
     settings = resolve(file, profile or environment.get("ECLUSE_PROFILE", "dev"), environment, flags)
     return (
         settings if settings.project else resolve({**file, "project": root.name}, settings.profile, environment, flags)
@@ -88,12 +92,13 @@ def _import(path: Path) -> ModuleType:
     sys.path.insert(0, folder)
     sys.modules["project"] = module
     try:
-        spec.loader.exec_module(module)
+        with contextlib.chdir(Path.cwd()):  # paths given to the command keep their meaning
+            spec.loader.exec_module(module)
     except EcluseError as error:
         raise type(error)(
             error.what, where=f"{error.where or 'declaration'}, {_line(error, path)}", cure=error.cure
         ) from None
-    except Exception as error:  # the user's file may raise anything
+    except (Exception, SystemExit) as error:  # the user's file may raise anything; an exit would look like success
         raise DeclarationError(
             f"{type(error).__name__}: {error}", where=_line(error, path), cure="mend project.py"
         ) from error
@@ -102,8 +107,8 @@ def _import(path: Path) -> ModuleType:
     return module
 
 
-def _line(error: Exception, path: Path) -> str:
-    if isinstance(error, SyntaxError):
+def _line(error: BaseException, path: Path) -> str:
+    if isinstance(error, SyntaxError) and error.lineno:
         return f"{error.filename or path}:{error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return f"{path.name}:{lines[-1]}" if lines else path.name

@@ -15,22 +15,34 @@ TIMEOUT_SECONDS = 5.0
 
 def call(url: str, path: str, body: Mapping[str, Any] | None = None, *, key: str = "") -> dict[str, Any]:
     """GET (or POST ``body`` as JSON to) ``path`` of the server at ``url``. Raises NotFound, NotAllowed, InvalidInput, Unavailable."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidInput(f"{url!r} is no address", cure="write http://127.0.0.1:8400")
-    connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = connect(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS)
+    connection = _connection(url)
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     try:
         payload = None if body is None else json.dumps(body).encode()
         connection.request("GET" if body is None else "POST", path, payload, headers)
         response = connection.getresponse()
         data = response.read()
-    except OSError as error:
+    except http.client.InvalidURL as error:
+        raise InvalidInput(f"{path!r} is no path: {error}", where=url, cure="check the model's name") from None
+    except (OSError, http.client.HTTPException) as error:  # or what answers there does not speak HTTP
         raise Unavailable(f"no server answers: {error}", where=url, cure="start it with `ecluse serve`") from None
     finally:
         connection.close()
     return _read(response.status, data, url + path)
+
+
+def _connection(url: str) -> http.client.HTTPConnection:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # a port beyond 65535, a bracket left open
+        host, port = None, None
+    else:
+        if parts.scheme == "https" and host:
+            return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_SECONDS)
+    if not host or parts.scheme != "http":
+        raise InvalidInput(f"{url!r} is no address", cure="write http://127.0.0.1:8400")
+    return http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
 
 
 def describe(url: str) -> str:

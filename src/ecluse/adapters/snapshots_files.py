@@ -104,7 +104,9 @@ def _open_manifest(place: Path) -> dict[str, Any]:
         read = json.loads((place / MANIFEST).read_bytes())
     except FileNotFoundError:
         raise NotFound(
-            f"snapshot {place.name[:12]} of {place.parent.name}", where=str(place), cure="ingest it"
+            f"snapshot {place.name[:12]} of {place.parent.name}",
+            where=str(place),
+            cure="restore the directory from a backup",
         ) from None
     except OSError as error:
         raise Unavailable(f"{MANIFEST} cannot be read: {error}", where=str(place), cure="check the disk") from None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ecluse.cli.console import Argument, Group, Option, Reply, Shell, table, verdict_table
+from ecluse.core.errors import InvalidInput
 from ecluse.core.instants import format_instant, parse_instant
 
 From = Annotated[Path, Option("--from", help="folder with one CSV or Parquet file per table")]
@@ -57,7 +58,10 @@ def clock(
     moment: Annotated[str | None, Argument(help="the instant to set")] = None,
 ) -> Reply:
     """Show the project's clock, or move a data clock on (`ecluse clock set 2024-07-31`)."""
-    wanted = parse_instant(moment, where="clock set") if action == "set" and moment else None
+    if (action, moment is None) not in (("show", True), ("set", False)):
+        asked = f"clock {action}" + (f" {moment}" if moment else "")
+        raise InvalidInput(asked, cure="write `ecluse clock show` or `ecluse clock set 2024-07-31`")
+    wanted = parse_instant(moment, where="clock set") if moment else None
     now = shell.app.world.clock.now() if wanted is None else shell.app.set_clock(wanted)
     mode = shell.app.settings.time.now
     return Reply({"now": now, "mode": mode}, f"{format_instant(now)} ({mode} clock)")

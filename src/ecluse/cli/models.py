@@ -9,12 +9,12 @@ from typing import Annotated, Any
 from ecluse.cli.console import Argument, Group, Option, Reply, Shell, table, verdict_table
 from ecluse.core.errors import InvalidInput
 from ecluse.core.instants import format_instant, parse_instant
-from ecluse.core.version import ModelVersion, Run
+from ecluse.core.version import ModelVersion, Run, Stage
 
 ModelName = Annotated[str | None, Option("--model", "-m", help="which model (needed when there are several)")]
 Number = Annotated[int, Argument(help="version number")]
 Sort = Annotated[str | None, Option("--sort", help="a metric, best first (-name: worst first)")]
-Limit = Annotated[int, Option("--limit", "-n", help="at most so many")]
+Limit = Annotated[int, Option("--limit", "-n", min=1, help="at most so many")]
 
 
 def train(
@@ -121,6 +121,8 @@ def versions(
     if register_:
         app.register(register_)
     state = app.world.state
+    if stage is not None and stage.lower() not in (stages := [each.value.lower() for each in Stage]):
+        raise InvalidInput(f"--stage {stage}", cure="choose among " + ", ".join(stages))
     every = [v for v in state.versions(model) if stage is None or v.stage.value.lower() == stage.lower()]
     of = {v.run: state.run(v.run) for v in every}
     order = [run.id for run in _sorted(list(of.values()), sort)] if sort else []
@@ -239,6 +241,9 @@ def _sorted(every: list[Run], sort: str | None) -> list[Run]:
     if not sort:
         return every
     name = sort.lstrip("-")
+    known = sorted({metric for run in every for metric in run.metrics.get("validation", {})})
+    if every and name not in known:
+        raise InvalidInput(f"--sort {sort}", cure="choose among " + ", ".join(known))
     best_low = name in ("log_loss", "brier", "rmse", "mae", "mape", "calibration_error", "median_absolute_error")
     down = best_low == sort.startswith("-")
     return sorted(every, key=lambda run: _key(_metric(run, name), down), reverse=down)

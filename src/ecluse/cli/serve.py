@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ecluse.cli.console import Argument, Group, Option, Reply, Shell, table
 from ecluse.cli.models import ModelName
 from ecluse.core.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _SCALAR = re.compile(r"true|false|null|-?(0|[1-9]\d*)(\.\d+)?")  # what else is typed is text: 0123 is no number
 
@@ -68,16 +72,15 @@ def score(
     model: ModelName = None,
     version: Annotated[int | None, Option("--version", help="score with this version (the champion)")] = None,
     out: Annotated[Path | None, Option("--out", help="write all rows to this .csv or .parquet file")] = None,
-    top: Annotated[int, Option("--top", "-n", help="how many to show")] = 20,
+    top: Annotated[int, Option("--top", "-n", min=0, help="how many to show")] = 20,
 ) -> Reply:
     """Rank every entity known now with the scorer that serves."""
+    if out is not None and out.suffix not in (".csv", ".parquet"):
+        raise InvalidInput(f"--out {out}", cure="end the name with .csv or .parquet")
     scored = shell.app.score(shell.model(model), version)
     frame = scored.frame
     if out is not None:
-        if out.suffix not in (".csv", ".parquet"):
-            raise InvalidInput(f"--out {out}", cure="end the name with .csv or .parquet")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _ = frame.write_csv(out) if out.suffix == ".csv" else frame.write_parquet(out)
+        _write(frame, out)
     text = table(frame.columns, frame.head(top).rows())
     text += f"\n\n{frame.height:,} scored by version {scored.version}" + (f", written to {out}" if out else "")
     text += "".join(f"\n{count:,} left out: no live row in view {view}" for view, count in scored.left_out.items())
@@ -88,6 +91,17 @@ def score(
         "top": frame.head(top).to_dicts(),
     }
     return Reply(data, text)
+
+
+def _write(frame: pl.DataFrame, out: Path) -> None:
+    """The whole file or none: who reads it while it is made finds the one before."""
+    from ecluse.adapters.files import disk, write_atomic
+
+    data = io.BytesIO()
+    _ = frame.write_csv(data) if out.suffix == ".csv" else frame.write_parquet(data)
+    with disk(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, data.getvalue())
 
 
 def register(app: Group) -> None:

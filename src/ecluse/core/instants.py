@@ -16,6 +16,9 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
+MOST_SECONDS = 365_250 * 86_400  # no instant less a duration leaves what a datetime or 64 bits of microseconds can hold
+
+
 def parse_duration(text: str, *, where: str = "") -> timedelta:
     """``"45d"``, ``"12h"``, ``"1d12h"``, ``"0d"`` as a timedelta. Raises DeclarationError.
 
@@ -28,7 +31,10 @@ def parse_duration(text: str, *, where: str = "") -> timedelta:
         raise DeclarationError(
             f"{text!r} is not a duration", where=where, cure='write it like "45d", "12h", "30m" or "1d12h"'
         )
-    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in pieces))
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in pieces)
+    if seconds > MOST_SECONDS:
+        raise DeclarationError(f"{text!r} is more than a thousand years", where=where, cure="write a shorter one")
+    return timedelta(seconds=seconds)
 
 
 def format_duration(value: timedelta) -> str:
@@ -71,7 +77,12 @@ def parse_instant(text: str, *, zone: str | None = None, where: str = "") -> dat
                 cure='end it with Z or +01:00, or declare zone="Europe/Paris" on the table',
             )
         value = value.replace(tzinfo=load_zone(zone))
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput(
+            f"{text!r} is outside the years 1 to 9999 in UTC", where=where, cure="write an instant within them"
+        ) from None
 
 
 def load_zone(name: str) -> ZoneInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,6 +18,10 @@ from ecluse.core.view import FeatureKind, FeatureView, column_kind
 
 Task = Literal["binary", "multiclass", "regression"]
 Scalar = bool | int | float | str
+
+RESERVED = frozenset({"as_of", "features", "label", "request_id", "y"})
+"""What no feature may be called: words of requests and of the training frame."""
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,10 @@ class Model:
 
     def _check(self) -> None:
         where = f"project.py: model {self.name}"
+        if not _NAME.fullmatch(self.name):  # it stands in addresses and in lists
+            raise DeclarationError(
+                f"model name {self.name!r}", where="project.py", cure="use letters, digits, - and _, at most 64"
+            )
         seen: dict[str, str] = {}
         for owner, feature in [(v.name, f) for v in self.features for f in v.features] + [
             ("request", f) for f in self.request
@@ -171,6 +180,11 @@ class Model:
                     f"feature `{feature}` is in {seen[feature]} and {owner}", where=where, cure="rename one of them"
                 )
             seen[feature] = owner
+        for name in [*seen, *self.derived]:
+            if name.startswith("__") or name in RESERVED:
+                raise DeclarationError(
+                    f"feature name {name!r} has a meaning of its own", where=where, cure="rename the feature"
+                )
         for name, node in self.derived.items():
             unknown = names(node) - set(seen)
             if unknown or name in seen:

@@ -7,6 +7,7 @@ Precedence: defaults < ecluse.toml < its ``[<profile>.<table>]`` < ``ECLUSE_<TAB
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -292,9 +293,19 @@ def resolve(
     if flags:
         merged = merge(merged, flags)
     settings = from_plain(Settings, {**merged, "profile": profile}, where=FILE)
+    _check_finite(merged, "")
     for name in settings.models:
         settings.for_model(name)
     return settings
+
+
+def _check_finite(value: object, path: str) -> None:
+    """A limit that is not a number refuses everything or nothing, without a word. Raises DeclarationError."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            _check_finite(each, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise DeclarationError(f"`{path}` is {value}", where=FILE, cure="give a finite number")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import polars as pl
 from polars.datatypes import DataType
@@ -17,6 +18,7 @@ from ecluse.core.entity import MAX_KEY_BYTES, Entity
 from ecluse.data.frame import INSTANT
 
 _EXACT = 2.0**53
+_YEARS = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 _TRUE, _FALSE = ["true", "1", "1.0", "yes"], ["false", "0", "0.0", "no"]
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _LOCAL = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?"
@@ -60,6 +62,7 @@ def parse_column(name: str, column: Column, dtype: DataType, zone: str | None) -
     if isinstance(column, Instant):
         naive = _naive(raw, dtype) if zone is None else pl.lit(value=False)
         value = _instant_text(raw, zone) if dtype == pl.String else _instant(raw, dtype, zone)
+        value = pl.when(value.is_between(*_YEARS)).then(value)  # what a datetime can hold, as core reads them
         return Parsed(value, {"wrong type": wrong["wrong type"] & ~naive, "naive timestamp": naive})
     return Parsed(_text(raw, dtype), wrong)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ecluse.core.errors import NotAllowed
+from ecluse.core.errors import NotAllowed, NotFound
 from ecluse.core.event import Event
 from ecluse.core.instants import format_instant
 from ecluse.core.ports import World
@@ -16,8 +16,8 @@ def set_clock(world: World, settings: Settings, moment: datetime, *, actor: str)
     """Move a data clock on to ``moment``; workers follow. Raises NotAllowed for a system clock or a step back."""
     if settings.time.now != "data":
         raise NotAllowed("the project runs on the system clock", where="ecluse.toml", cure='set [time] now = "data"')
-    before = world.clock.now()
-    if moment < before:
+    before = _before(world)
+    if before is not None and moment < before:
         raise NotAllowed(
             f"{format_instant(moment)} is before the clock", where=format_instant(before), cure="time only goes on"
         )
@@ -26,3 +26,11 @@ def set_clock(world: World, settings: Settings, moment: datetime, *, actor: str)
     world.state.bump()
     publish(world, settings)
     return world.clock.now()
+
+
+def _before(world: World) -> datetime | None:
+    """Where the clock stands; None while nobody has set it."""
+    try:
+        return world.clock.now()
+    except NotFound:
+        return None

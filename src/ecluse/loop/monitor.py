@@ -90,7 +90,7 @@ def monitor(
 def _records(world: World, model: str, last: int | None, period: timedelta | None) -> list[Record]:
     """The stretch of the journal: with ``last``, read from its end in growing steps until it holds so many predictions of the model."""
     if last is None:
-        since = world.clock.now() - period if period else None
+        since = _since(world.clock.now(), period)
         return list(world.read_predictions(since, None, None))
     if last < 1:
         raise InvalidInput(f"a window of {last} predictions", where="monitor", cure="ask for at least one")
@@ -103,6 +103,17 @@ def _records(world: World, model: str, last: int | None, period: timedelta | Non
         if len(records) < asked:
             return records
         asked *= 4
+
+
+def _since(now: datetime, period: timedelta | None) -> datetime | None:
+    if period is None:
+        return None
+    if period <= timedelta(0):
+        raise InvalidInput("a window of no time", where="monitor", cure="ask for a period above 0")
+    try:
+        return now - period
+    except OverflowError:
+        return None  # longer than there is time: everything
 
 
 def _judged(world: World, model: str, versions: Mapping[int, Sequence[Record]], *, whole: bool) -> int:

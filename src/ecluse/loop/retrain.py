@@ -14,7 +14,7 @@ import polars as pl
 
 from ecluse.core.bundle import Bundle
 from ecluse.core.codec import canonical, from_plain
-from ecluse.core.errors import InvalidInput, Unsupported
+from ecluse.core.errors import DeclarationError, InvalidInput, Unsupported
 from ecluse.core.event import Event
 from ecluse.core.instants import format_instant
 from ecluse.core.model import Model, Scalar
@@ -26,6 +26,7 @@ from ecluse.core.verdict import Finding, Outcome, Verdict, judge
 from ecluse.core.version import Run
 from ecluse.loop.facts import run_facts
 from ecluse.loop.labelled import Labelled, labelled_rows
+from ecluse.stats.catalog import metric_of
 from ecluse.training.artifacts import HeldOut, make_artifacts
 from ecluse.training.make import PREDICTION, Job, Product, Y, declared_costs, make
 from ecluse.training.parameters import choose_parameters
@@ -69,6 +70,7 @@ def train(
     """
     started, clock = world.clock.now(), time.monotonic()
     model, settings = project.model(model_name), settings.for_model(model_name)
+    _check_metric(model)
     others = {name for each in project.models for name in each.parameters}
     parameters = choose_parameters(model, settings.parameters, overrides, others=others)
     try:
@@ -88,6 +90,15 @@ def train(
     if not dry_run:
         _record(world, project, product, product.bundle, run, actor, model.judged_by)
     return Trained(product.verdict, run, product.bundle, rows=product.rows)
+
+
+def _check_metric(model: Model) -> None:
+    """Before anything is computed: an unknown metric would leave a version that no gate can compare."""
+    try:
+        metric_of(model.task, model.judged_by)
+    except InvalidInput as error:
+        where = f"project.py: model {model.name}, judged_by"
+        raise DeclarationError(error.what, where=where, cure=error.cure) from None
 
 
 def training_table(

@@ -24,6 +24,8 @@ QUIET_SECONDS = 0.5
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket. Raises Conflict when the port is in use, InvalidInput for an address that is not ours."""
+    if not 0 <= port <= 65_535:  # getaddrinfo would take it modulo 65536
+        raise InvalidInput(f"port {port}", where="[serving] port or --port", cure="choose one from 0 (any) to 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

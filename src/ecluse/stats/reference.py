@@ -5,6 +5,7 @@ Plain frozen values, so that ``core.codec`` writes them as JSON and reads them b
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,8 +104,12 @@ def describe(
     """
     if unknown := sorted(set(columns) - set(kinds)):
         raise InvalidInput(f"no kind for {', '.join(unknown)}", where="reference", cure="declare every column's kind")
-    features = {name: describe_column(values, kinds[name]) for name, values in sorted(columns.items())}
     rows = len(target) if isinstance(target, Sequence) else np.asarray(target).shape[0]
+    features = {name: describe_column(values, kinds[name]) for name, values in sorted(columns.items())}
+    for name, each in features.items():
+        if isinstance(each, NumberReference) and each.missing < rows and not math.isfinite(each.sd or 0.0):
+            cure = "declare min and max where it comes from"
+            raise InvalidInput(f"the values of {name} are too large to be summarised", where="reference", cure=cure)
     return Reference(
         rows,
         features,

@@ -135,6 +135,8 @@ def _spread(series: pl.Series, picked: pl.Series, rng: np.random.Generator) -> p
     observed = series.to_numpy()
     finite = observed[np.isfinite(observed)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    if not np.isfinite(high - low):
+        low, high = low / 2, high / 2  # their distance is more than a double holds
     uniform = rng.uniform(low, high, len(picked))
     return pl.Series(np.where(rng.random(len(picked)) < 0.5, uniform, picked.to_numpy()))
 

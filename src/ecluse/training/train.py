@@ -31,13 +31,14 @@ def build(model: Model, parameters: Mapping[str, Scalar | None], seed: int) -> A
         estimator = model.build(**parameters)
     except EcluseError:
         raise
-    except Exception as error:  # the user's function may raise anything
+    except (Exception, SystemExit) as error:  # the user's function may raise anything; an exit would look like success
         raise InvalidInput(f"{type(error).__name__}: {error}", where=where, cure="mend the model's function") from error
     if isinstance(estimator, OnnxFile):
         return estimator
-    if not hasattr(estimator, "fit"):
+    if isinstance(estimator, type) or not hasattr(estimator, "fit"):
         cure = "return a scikit-learn estimator, an OnnxFile, or an object with fit and export_onnx"
-        raise InvalidInput(f"the model's function returned {type(estimator).__name__}", where=where, cure=cure)
+        got = f"the class {estimator.__name__}" if isinstance(estimator, type) else type(estimator).__name__
+        raise InvalidInput(f"the model's function returned {got}", where=where, cure=cure)
     if hasattr(estimator, "get_params"):
         open_seeds = [k for k, v in estimator.get_params(deep=True).items() if _is_seed(k) and v is None]
         estimator.set_params(**dict.fromkeys(open_seeds, seed))
@@ -69,7 +70,7 @@ def fit(
             estimator.fit(inputs, y)
     except EcluseError:
         raise
-    except Exception as error:  # estimators raise anything; what they say is the best hint there is
+    except (Exception, SystemExit) as error:  # estimators raise anything; what they say is the best hint there is
         raise _failed(model, estimator, error) from error
     forget_cores(estimator)
     return estimator
@@ -125,7 +126,7 @@ def _first(estimator: Any) -> Any:
     return estimator
 
 
-def _failed(model: Model, estimator: Any, error: Exception) -> InvalidInput:
+def _failed(model: Model, estimator: Any, error: BaseException) -> InvalidInput:
     said = " ".join(str(error).split())[:300]
     cure = (
         "put SimpleImputer or scaled_encoder() before it" if "NaN" in said else "check the estimator and its parameters"

@@ -16,7 +16,7 @@ from typing import Any
 
 from ecluse.adapters.files import disk, locked, make_directory
 from ecluse.core.codec import digest_bytes
-from ecluse.core.errors import Conflict, Corrupt, EcluseError, Unavailable
+from ecluse.core.errors import Conflict, Corrupt, EcluseError, InvalidInput, Unavailable
 from ecluse.core.failpoint import failpoint
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -123,6 +123,10 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise _ours(error, self.path) from error
+        except OverflowError as error:
+            raise InvalidInput(
+                "a number of more than 64 bits", where=str(self.path), cure="give a smaller one"
+            ) from error
 
 
 class _Held:
