@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from ecluse.serving.problems import Refused
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-OPEN_ROUTES = frozenset({"/health", "/ready"})
 
 
 def check_key(headers: Mapping[bytes, bytes], keys_sha256: Sequence[str]) -> None:

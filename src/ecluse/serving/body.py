@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from ecluse.serving.problems import Refused
@@ -18,20 +19,25 @@ class Gone(Exception):
     """The caller hung up before its body was complete: nobody waits for an answer."""
 
 
-async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int, seconds: float) -> bytes | bytearray:
-    """The whole body. Raises Refused (``body_too_large``, ``body_timeout``, ``unsupported_media_type``), or Gone."""
-    kind = headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
-    if kind != b"application/json":
+async def read_body(
+    receive: Receive, headers: Mapping[bytes, bytes], limit: int, deadline: float, kinds: Sequence[bytes]
+) -> bytes | bytearray:
+    """The whole body, there by ``deadline`` (``time.perf_counter``) and declared as one of ``kinds`` (undeclared: the first).
+
+    Raises Refused (``body_too_large``, ``body_timeout``, ``unsupported_media_type``), or Gone.
+    """
+    kind = headers.get(b"content-type", kinds[0]).split(b";")[0].strip().lower()
+    if kind not in kinds:
         raise Refused("unsupported_media_type", f"the body is declared as {kind.decode('latin-1')[:60]}")
     declared = headers.get(b"content-length", b"")
     size = int(declared) if declared.isdigit() else 0
     if size > limit and (size > DISCARD_BYTES or b"expect" in headers):
         raise _too_large(limit)
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(deadline - time.perf_counter()):
             return await _collect(receive, limit)
     except TimeoutError:
-        raise Refused("body_timeout", f"the body did not arrive within {seconds:g} s") from None
+        raise Refused("body_timeout", "the body did not arrive before the deadline of the request") from None
 
 
 async def _collect(receive: Receive, limit: int) -> bytes | bytearray:

@@ -1,0 +1,103 @@
+"""The handlers of Écluse's own JSON: predict, outcomes, and what tells about the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Mapping
+from typing import Any
+
+import msgspec
+
+from ecluse.core.errors import EcluseError
+from ecluse.serving import health as truth
+from ecluse.serving.admission import Admitted
+from ecluse.serving.call import Call, Reply
+from ecluse.serving.choice import choose
+from ecluse.serving.metrics import CONTENT_TYPE
+from ecluse.serving.outcomes import read_outcomes, write_outcomes
+from ecluse.serving.plane import Plane
+from ecluse.serving.predict import conclude, prepare, run
+from ecluse.serving.problems import Refused
+from ecluse.serving.validate import parse_object, read_request_id
+
+_encode = msgspec.json.Encoder().encode
+
+
+async def predict(plane: Plane, call: Call) -> Reply:
+    """POST /predict: one prediction."""
+    async with Admitted(plane, call):
+        body = await call.body(plane)
+        loaded = choose(
+            plane, call.parameters.get("name")
+        )  # taken once: validation, score and answer are of one version
+        call.model, call.version = loaded.model, str(loaded.number)
+        value = parse_object(body)
+        _take_request_id(call, value)
+        case = prepare(loaded, value, call.request_id, plane.parts.online, plane.now(), call.started)
+        scores = await before(call, asyncio.to_thread(run, case)) if loaded.blocking else run(case)
+        answer, prediction = conclude(case, scores, plane.parts.journal)
+    plane.metrics.journal_records.labels("prediction").inc()
+    for feature in prediction.unseen:
+        plane.metrics.unseen.labels(loaded.model, feature).inc()
+    if prediction.degraded:
+        plane.metrics.degraded.labels(loaded.model).inc()
+    return Reply(200, answer, headers=named(call))
+
+
+async def outcomes(plane: Plane, call: Call) -> Reply:
+    """POST /outcomes: truths that arrived, journaled together or not at all."""
+    async with Admitted(plane, call):
+        body = await call.body(plane)
+        records = read_outcomes(body, plane.fleet.champions, call.parameters.get("name"), plane.now())
+        write_outcomes(records, plane.parts.journal)
+    plane.metrics.journal_records.labels("outcome").inc(len(records))
+    return Reply(202, _encode({"accepted": len(records)}))
+
+
+async def health(plane: Plane, call: Call) -> Reply:
+    """GET /health: the facts, always 200."""
+    return Reply(200, _encode(truth.health(plane)))
+
+
+async def ready(plane: Plane, call: Call) -> Reply:
+    """GET /ready: 200, or 503 and why."""
+    if (refused := truth.unready(plane)) is not None:
+        raise refused
+    return Reply(200, _encode({"status": "ready", "generation": plane.fleet.generation}))
+
+
+async def models(plane: Plane, call: Call) -> Reply:
+    """GET /models: every model, its champion, what is warm."""
+    return Reply(200, _encode({"generation": plane.fleet.generation, "models": truth.models(plane)}))
+
+
+async def metrics(plane: Plane, call: Call) -> Reply:
+    """GET /metrics: Prometheus text."""
+    plane.metrics.in_flight.set(plane.in_flight)
+    plane.metrics.ready.set(truth.unready(plane) is None)
+    with contextlib.suppress(EcluseError):  # an outage of the store is told by ecluse_ready; its last ages stand
+        for view, age in plane.feature_ages().items():
+            plane.metrics.feature_age.labels(view).set(age)
+    return Reply(200, plane.metrics.render(), CONTENT_TYPE)
+
+
+def named(call: Call) -> list[tuple[bytes, bytes]]:
+    """The headers that name model and version."""
+    return [(b"x-ecluse-model", call.model.encode()), (b"x-ecluse-version", call.version.encode())]
+
+
+async def before(call: Call, work: Awaitable[Any]) -> Any:
+    """What ``work`` returns. Raises Refused ``deadline_exceeded`` when it is not there by the call's deadline."""
+    try:
+        return await asyncio.wait_for(work, call.deadline - time.perf_counter())
+    except TimeoutError:
+        raise Refused("deadline_exceeded") from None
+
+
+def _take_request_id(call: Call, value: Mapping[str, Any]) -> None:
+    own = read_request_id(value.get("request_id"))
+    if own is not None and b"x-request-id" in call.headers and own != call.request_id:
+        raise Refused("invalid_request_id", "header and field differ", field="request_id", cure="send one request id")
+    call.request_id = own or call.request_id

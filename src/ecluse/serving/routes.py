@@ -1,0 +1,91 @@
+"""The routes of the data plane: which path takes which method, who answers, and what a caller must be allowed. The default is no.
+
+A route without a declared permission cannot be made, so there is none that somebody forgot to protect. To add one, write its handler
+(:data:`~ecluse.serving.call.Handler`) in a file of its own and name it in :data:`ROUTES`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ecluse.core.errors import DeclarationError
+from ecluse.serving import answers
+from ecluse.serving.call import Handler
+from ecluse.serving.problems import Refused, excerpt
+
+OPEN = "open"
+PERMISSIONS = {
+    OPEN: "anybody, also without a key",
+    "predict": "ask for predictions",
+    "outcomes": "tell what came true",
+    "metrics": "read the metrics",
+    "read": "read what is served, and the documentation",
+    "control": "wish for a version to be loaded",
+}
+
+
+@dataclass(frozen=True)
+class Route:
+    """``path`` may hold parts in braces, each one segment: ``/models/{name}/predict``. Raises DeclarationError.
+
+    >>> Route("GET", "/secrets", "", answers.health)
+    Traceback (most recent call last):
+    ecluse.core.errors.DeclarationError: route GET /secrets declares no permission; ...
+    """
+
+    method: str
+    path: str
+    permission: str
+    handler: Handler
+    pattern: re.Pattern[str] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.permission not in PERMISSIONS:
+            raise DeclarationError(
+                f"route {self.method} {self.path} declares no permission",
+                cure="declare one of " + ", ".join(PERMISSIONS),
+            )
+        parts = re.split(r"\{(\w+)\}", self.path)
+        text = "".join(f"(?P<{part}>[^/]+)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
+        object.__setattr__(self, "pattern", re.compile(text))
+
+
+ROUTES = (
+    Route("POST", "/predict", "predict", answers.predict),
+    Route("POST", "/models/{name}/predict", "predict", answers.predict),
+    Route("POST", "/outcomes", "outcomes", answers.outcomes),
+    Route("POST", "/models/{name}/outcomes", "outcomes", answers.outcomes),
+    Route("GET", "/health", OPEN, answers.health),
+    Route("GET", "/ready", OPEN, answers.ready),
+    Route("GET", "/metrics", "metrics", answers.metrics),
+    Route("GET", "/models", "read", answers.models),
+)
+
+
+class Router:
+    """Finds the route of a request. Raises DeclarationError when two routes are the same."""
+
+    def __init__(self, routes: Iterable[Route] = ROUTES) -> None:
+        self.routes = tuple(routes)
+        named = [(route.method, route.pattern.pattern) for route in self.routes]
+        if len(set(named)) < len(named):
+            raise DeclarationError("two routes have the same method and path", cure="keep one of them")
+        self._plain = {(route.method, route.path): route for route in self.routes if "{" not in route.path}
+        self._patterns = tuple(route for route in self.routes if "{" in route.path)
+
+    def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
+        """The route and the parts of its path in braces; HEAD is answered as GET. Raises Refused."""
+        method = "GET" if method == "HEAD" else method
+        if (route := self._plain.get((method, path))) is not None:
+            return route, {}
+        for route in self._patterns:
+            if route.method == method and (match := route.pattern.fullmatch(path)):
+                return route, match.groupdict()
+        allowed = sorted({route.method for route in self.routes if route.pattern.fullmatch(path)})
+        if not allowed:
+            raise Refused("not_found", f"no route {excerpt(path)}")
+        refused = Refused("method_not_allowed", f"{path[:80]} does not take {excerpt(method)}")
+        refused.headers = [(b"allow", ", ".join(allowed).encode())]
+        raise refused
