@@ -92,7 +92,7 @@ def history(
     shell: Shell,
     *,
     model: ModelName = None,
-    limit: Annotated[int, Option("--limit", "-n", help="the newest so many (0: all)")] = 50,
+    limit: Annotated[int, Option("--limit", "-n", min=0, help="the newest so many (0: all)")] = 50,
     kind: Annotated[str | None, Option("--kind", help="only events of this kind, or beginning with it")] = None,
     head: Annotated[bool, Option("--head", help="print the chain's newest hash, to be kept elsewhere")] = False,
     verify: Annotated[
