@@ -195,6 +195,7 @@ class Serving:
     port: int = 8400
     max_body_bytes: int = 65_536
     max_in_flight: int = 256
+    max_batch: int = 256
     deadline_ms: int = 1_000
     poll_ms: int = 500
     durability: Literal["process", "power"] = "process"

@@ -76,22 +76,28 @@ def run(case: Case) -> npt.NDArray[np.float64]:
         scores: npt.NDArray[np.float64] = case.loaded.scorer.score(case.matrix)[0]
     except EcluseError as error:
         raise Refused("scorer_unavailable", error.what) from None
-    if not all(map(math.isfinite, scores)):
-        if case.features.unseen:
-            field = case.features.unseen[0]
-            raise Refused("unknown_category", f"`{field}` has a value the model cannot take", field=field)
-        raise Refused("not_finite")
+    check_finite(case, scores)
     return scores
+
+
+def check_finite(case: Case, scores: npt.NDArray[np.float64]) -> None:
+    """Raises Refused when the model answered no number."""
+    if all(map(math.isfinite, scores)):
+        return
+    if case.features.unseen:
+        field = case.features.unseen[0]
+        raise Refused("unknown_category", f"`{field}` has a value the model cannot take", field=field)
+    raise Refused("not_finite")
 
 
 def conclude(case: Case, scores: npt.NDArray[np.float64], journal: Journal) -> tuple[bytes, Prediction]:
     """Decide, journal, and only then the answer's bytes. Raises Refused when the journal cannot be written."""
-    prediction = _decide(case, [float(score) for score in scores], journal.next_id())
+    prediction = decide(case, [float(score) for score in scores], journal.next_id())
     try:
         journal.append(_encode(prediction))
     except Unavailable as error:
         raise Refused("log_unavailable", error.what) from None
-    return _encode(_answer(case, prediction)), prediction
+    return _encode(make_answer(case, prediction)), prediction
 
 
 def time_text(moment: datetime) -> str:
@@ -131,7 +137,8 @@ def _check_as_of(asked: Asked, rows: Mapping[str, OnlineRow]) -> None:
             )
 
 
-def _decide(case: Case, scores: list[float], prediction_id: str) -> Prediction:
+def decide(case: Case, scores: list[float], prediction_id: str) -> Prediction:
+    """The prediction that a row of scores means."""
     schema, features = case.loaded.schema, case.features
     threshold, score, classes = case.loaded.threshold, scores[0], None
     decision: bool | str | None = None
@@ -164,7 +171,7 @@ def _decide(case: Case, scores: list[float], prediction_id: str) -> Prediction:
     )
 
 
-def _answer(case: Case, made: Prediction) -> dict[str, Any]:
+def make_answer(case: Case, made: Prediction) -> dict[str, Any]:
     """What the caller gets: the prediction without the inputs, its score under the name of the task."""
     answer: dict[str, Any] = {
         **case.asked.entity,
