@@ -16,6 +16,7 @@ import resource
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.acceptance.circle import MODEL, Circle, churn_template, streamflow
 from tests.streamflow import streamflow_dir
+
+PHASES = ("run.finished", "version.gated", "version.promoted")
 
 
 @contextmanager
@@ -38,16 +41,19 @@ def _cpu() -> float:
 
 
 def measure() -> dict[str, float]:
-    """One round: seconds from the event to the loop's end and to the first answer of the new version, and CPU seconds."""
+    """One round: seconds from the event to its facts in the ledger and to the first answer of the new version, and CPU seconds."""
     with tempfile.TemporaryDirectory() as folder, _circle(Path(folder) / "project") as circle:
         assert circle.report.event is not None, circle.report.verdict
-        cpu = _cpu()
+        cpu, wall = _cpu(), time.time()
         rows, began = circle.react()
         champion = circle.app.world.state.rollout(MODEL).champion
         assert champion == 2, [row.event.reason for row in rows]
         served = circle.wait_for(champion) - began
-        assert circle.traffic.stop().failed == 0
-        return {"served_seconds": served, "cpu_seconds": _cpu() - cpu}
+        counts = circle.traffic.stop()
+        assert counts.failed == 0, counts.codes
+        cpu = _cpu() - cpu
+        stamps = {row.event.kind: row.event.recorded.timestamp() - wall for row in rows if row.event.recorded}
+        return {"served_seconds": served, "cpu_seconds": cpu} | {kind: stamps[kind] for kind in PHASES}
 
 
 def main() -> None:
@@ -56,6 +62,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
+    os.environ.pop("ECLUSE_STREAMFLOW", None)  # read by now, and no setting of a project
     os.environ |= {"ECLUSE_GATES__FLOOR": "{ roc_auc = 0.60 }", "ECLUSE_MLFLOW__ENABLED": "false"}
     tables = "the reference tables" if streamflow_dir() is not None else "the churn template"
     rounds = [measure() for _ in range(asked.rounds)]
@@ -64,7 +71,8 @@ def main() -> None:
         print(json.dumps({"tables": tables, "median": median, "rounds": rounds}))
         return
     for number, one in enumerate(rounds, start=1):
-        print(f"round {number}: served after {one['served_seconds']:.2f} s, {one['cpu_seconds']:.2f} s of CPU")
+        phases = ", ".join(f"{kind} {one[kind]:.2f} s" for kind in PHASES)
+        print(f"round {number}: {phases}, served {one['served_seconds']:.2f} s; {one['cpu_seconds']:.2f} s of CPU")
     print(
         f"event -> new version answering, on {tables}: median {median['served_seconds']} s, {median['cpu_seconds']} s of CPU"
     )

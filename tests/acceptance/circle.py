@@ -86,7 +86,7 @@ def drifted(app: App, months: Sequence[tuple[Path, datetime]], keys: Sequence[st
         traffic.start()
         for folder, as_of in months:
             assert app.ingest(folder, as_of).passed
-        app.materialize()
+            app.materialize()  # each month: values older than their time to live are refused
         assert traffic.wait_for(traffic.counts.sent + int(1.1 * WATCHED))
         yield Circle(app, server, traffic, app.monitor(MODEL, last=WATCHED), seen)
     finally:
