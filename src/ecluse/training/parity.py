@@ -185,9 +185,11 @@ def _near_threshold(
     pairs = min(len(below), len(above), 64)
     base = sample[below[:pairs].tolist()]
     low, high = (sample[part[:pairs].tolist()].select(names).to_numpy().copy() for part in (below, above))
+    matrix = encode(base, features)
+    columns = [i for i, feature in enumerate(features) if feature.kind == "number"]  # encoded as they are
     for _ in range(40 if pairs else 0):
         middle = (low + high) / 2.0
-        matrix = encode(_with_numbers(base, names, middle), features)
+        matrix[:, columns] = middle
         is_above = _columns(scorer.score(matrix))[:, :1] >= threshold
         low, high = np.where(is_above, low, middle), np.where(is_above, middle, high)
     return pl.concat([_with_numbers(base, names, low), _with_numbers(base, names, high)])
