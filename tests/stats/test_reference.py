@@ -73,3 +73,10 @@ def test_targets_of_each_task() -> None:
 def test_a_column_without_a_kind_is_an_error() -> None:
     with pytest.raises(InvalidInput, match="no kind for x"):
         describe({"x": [1.0]}, {}, [0.5], [True])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_values_that_cannot_be_summarised_are_refused_by_name() -> None:
+    with pytest.raises(InvalidInput, match=r"the values of big are too large.*min and max"):
+        describe({"big": [1.7e308, -1.7e308, 1.0]}, {"big": "number"}, [0.5], [True, False, True])
+    assert describe({"none": [None, None]}, {"none": "number"}, [0.5], [True, False]).features["none"].missing == 2

@@ -1,5 +1,6 @@
 """Fitting: seeds and threads are settled, failures say what and where, whoever cannot be served is refused by name."""
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,8 @@ def test_a_bare_booster_does_not_read_words() -> None:
         (lambda: make_pipeline(encoder(), LogisticRegression()), InvalidInput, "failed to fit.*NaN.*scaled_encoder"),
         (lambda: 1 / 0, InvalidInput, "ZeroDivisionError.*model churn"),
         (lambda: "a forest", InvalidInput, "returned str.*scikit-learn estimator"),
+        (lambda: LogisticRegression, InvalidInput, "returned the class LogisticRegression"),
+        (lambda: sys.exit(0), InvalidInput, "SystemExit.*model churn"),
         (
             lambda: make_pipeline(encoder(), Mine()),
             Unsupported,
