@@ -20,6 +20,7 @@ from pathlib import Path
 from ecluse.adapters.bundles_files import BundlesFiles
 from ecluse.adapters.files import disk
 from ecluse.adapters.journal_files import Journal
+from ecluse.adapters.journal_group import GroupJournal, open_journal
 from ecluse.adapters.online_sqlite import OnlineSqlite
 from ecluse.adapters.publisher_files import FILE, PublisherFiles
 from ecluse.adapters.scorer_onnx import OnnxScorer
@@ -101,7 +102,7 @@ def compose(home: Path, serving: Serving, *, profile: str, worker: str, trusted_
             where="ecluse.toml: [serving] keys_sha256",
             cure="add the SHA-256 (hex) of a key, as printed by `printf %s KEY | sha256sum`",
         )
-    journal = Journal.open(home / "journal", worker, durability=serving.durability)
+    journal = open_journal(home / "journal", worker, serving.durability)
     parts = Parts(
         online=OnlineSqlite.open(home / "online.db", read_only=True),
         journal=journal,
@@ -175,7 +176,7 @@ def _take_lock(path: Path) -> int:
     return lock
 
 
-def _probe(journal: Journal, path: Path) -> None:
+def _probe(journal: Journal | GroupJournal, path: Path) -> None:
     """Raises Unavailable when the journal has sealed itself, or its disk takes no byte."""
     if journal.refusal:
         raise Unavailable(f"journal: {journal.refusal}", cure="restart the worker")

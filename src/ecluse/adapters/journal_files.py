@@ -118,6 +118,14 @@ class Journal:
         self.head, self._size = head, self._size + len(data)
         return list(range(first, head.sequence + 1))
 
+    @property
+    def mark(self) -> int:
+        """See ``GroupJournal.mark``; here what ``append`` returned for is kept already."""
+        return 0
+
+    async def durable(self, mark: int) -> None:
+        """Return at once: ``append`` has waited for what the durability asks."""
+
     def close(self) -> None:
         """Release file and lock. Safe to call twice."""
         if self._lock >= 0:
@@ -138,7 +146,7 @@ class Journal:
             write_all(self._file, data)
         except OSError as error:
             try:
-                os.ftruncate(self._file, self._size)  # what was not acknowledged must not be found later
+                self._truncate()  # what was not acknowledged must not be found later
             except OSError:
                 self._seal("a failed write could not be undone")
             raise _unavailable(self._directory, error) from error
@@ -174,9 +182,17 @@ class Journal:
             return
         self._refusal = refusal
         with contextlib.suppress(OSError):
-            os.ftruncate(self._file, self._size)
+            self._truncate()
         with contextlib.suppress(OSError):
             os.close(self._file)
+
+    def _truncate(self) -> None:
+        """Back to the last acknowledged byte; the lock keeps an erasure (journal_erase.py) from writing behind the new end."""
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            os.ftruncate(self._file, self._size)
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
 
 
 def write_all(fd: int, data: bytes) -> None:

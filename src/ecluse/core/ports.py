@@ -194,10 +194,12 @@ class OnlineRow:
 
 
 class Online(Protocol):
-    """The online store: values of (view, entity key)."""
+    """The online store as the control plane sees it: values of (view, entity key)."""
 
     def write(self, view: str, rows: Iterable[tuple[str, OnlineRow]]) -> tuple[int, int]:
-        """Write in one batch, whole or not at all; never over a row with a newer ``as_of``. Returns (written, kept newer)."""
+        """Write in one batch, whole or not at all; never over a row with a newer ``as_of``, and not over one that is the same.
+        Returns (written, kept).
+        """
         ...
 
     def read(self, views: Sequence[str], key: str) -> Mapping[str, OnlineRow]:
@@ -206,6 +208,21 @@ class Online(Protocol):
 
     def moment(self, view: str) -> int | None:
         """The newest ``as_of`` written for a view."""
+        ...
+
+
+class OnlineReads(Protocol):
+    """The online store as a worker sees it: the same answers as :class:`Online`, awaited on the worker's one loop and in bounded time.
+
+    A store that answers from memory or a local file need not suspend; one behind a network must, or one slow answer would hold up all.
+    """
+
+    async def fetch(self, views: Sequence[str], key: str) -> Mapping[str, OnlineRow]:
+        """See :meth:`Online.read`."""
+        ...
+
+    async def newest(self, view: str) -> int | None:
+        """See :meth:`Online.moment`."""
         ...
 
 
@@ -235,7 +252,15 @@ class Scorer(Protocol):
 
 
 class Journal(Protocol):
-    """One worker's journal: what is appended is there after a kill -9 once ``append`` has returned."""
+    """One worker's journal: what was appended is kept once ``durable`` has returned; no answer leaves before.
+
+    An event loop's: ``mark`` is taken when a request begins, then records are appended, then ``durable(mark)`` is awaited.
+    """
+
+    @property
+    def mark(self) -> int:
+        """How often records taken were lost so far."""
+        ...
 
     def next_id(self) -> str:
         """The id of the next prediction."""
@@ -247,6 +272,10 @@ class Journal(Protocol):
 
     def append_many(self, records: Sequence[bytes]) -> Sequence[int]:
         """Append records together, all or none; returns their sequences. Raises Unavailable."""
+        ...
+
+    async def durable(self, mark: int) -> None:
+        """Return when all that was appended is as durable as the settings ask. Raises Unavailable when anything was lost since ``mark``."""
         ...
 
     def close(self) -> None:

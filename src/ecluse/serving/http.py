@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from ecluse.core.errors import Unavailable
+from ecluse.core.ports import Journal
 from ecluse.serving.access import check_host, check_key
 from ecluse.serving.body import Gone, Receive
 from ecluse.serving.call import PROBLEM, Call, Reply
@@ -56,7 +58,19 @@ class Application:
         call.route = route.path
         if self.plane.needs_key and route.permission != OPEN:
             check_key(call.headers, self.plane.keys)
-        return await route.handler(self.plane, call)
+        journal = self.plane.parts.journal
+        mark = journal.mark
+        reply = await route.handler(self.plane, call)
+        if route.method != "GET":
+            await self._kept(journal, mark)
+        return reply
+
+    async def _kept(self, journal: Journal, mark: int) -> None:
+        """Whatever a handler has journaled is kept before its answer leaves. Raises Refused ``log_unavailable``."""
+        try:
+            await journal.durable(mark)
+        except Unavailable as error:
+            raise Refused("log_unavailable", error.what) from None
 
     def _refuse(self, call: Call, refused: Refused) -> Reply:
         if refused.code == "log_unavailable" and call.route != "/ready":
