@@ -155,7 +155,7 @@ def test_a_locked_store_is_unavailable_to_a_writer_and_readable(
     assert store.read(["v"], "1") == {"v": ROW}
     other.execute("ROLLBACK")
     other.close()
-    assert store.write("v", [("1", ROW)]) == (1, 0)
+    assert store.write("v", [("1", ROW)]) == (0, 1)
 
 
 @pytest.mark.parametrize("read_only", [True, False])

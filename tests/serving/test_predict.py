@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def loaded(
 
 def answer(house: House, version: Loaded, body: dict[str, Any]) -> tuple[Any, Any]:
     with Journal.open(house.home / "journal", "w1", durability="process") as journal:
-        case = prepare(version, body, "r1", house.online, JANUARY, 0.0)
+        case = asyncio.run(prepare(version, body, "r1", house.online, JANUARY, 0.0))
         data, _ = conclude(case, run(case), journal)
     return json.loads(data), house.records()[-1]
 
@@ -83,7 +84,8 @@ def test_no_number_is_no_answer(house: House) -> None:
 def test_a_closed_journal_means_no_prediction(house: House) -> None:
     journal = Journal.open(house.home / "journal", "w1", durability="power")
     journal.close()
-    case = prepare(loaded("regression", bias=(0.0,)), {"x": 1, "plan": "Gold"}, "r1", house.online, JANUARY, 0.0)
+    version = loaded("regression", bias=(0.0,))
+    case = asyncio.run(prepare(version, {"x": 1, "plan": "Gold"}, "r1", house.online, JANUARY, 0.0))
     with pytest.raises(Refused) as caught:
         conclude(case, run(case), journal)
     assert caught.value.code == "log_unavailable"

@@ -32,7 +32,8 @@ CREATE TABLE IF NOT EXISTS moments (view TEXT PRIMARY KEY, as_of INTEGER NOT NUL
 _UPSERT = """
 INSERT INTO online (key, view, as_of, event, data) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (key, view) DO UPDATE SET as_of = excluded.as_of, event = excluded.event, data = excluded.data
-WHERE excluded.as_of >= online.as_of
+WHERE excluded.as_of > online.as_of
+    OR excluded.as_of = online.as_of AND (excluded.event IS NOT online.event OR excluded.data <> online.data)
 """
 _UPSERT_MOMENT = """
 INSERT INTO moments (view, as_of) VALUES (?, ?)
@@ -46,7 +47,7 @@ _decode = msgspec.msgpack.Decoder(dict[str, bool | int | float | str | None]).de
 
 
 class OnlineSqlite:
-    """Port Online. Safe from several threads and processes; after a fork or when the file was replaced it opens anew."""
+    """Ports Online and OnlineReads. Safe from several threads and processes; after a fork or when the file was replaced it opens anew."""
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self.path, self.read_only = path, read_only
@@ -65,7 +66,7 @@ class OnlineSqlite:
         with self._use() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                # the count of changed rows leaves out those whose WHERE kept the newer one
+                # the count of changed rows leaves out those whose WHERE kept the newer or the same
                 written = connection.executemany(_UPSERT, given).rowcount if given else 0
                 if given:
                     connection.execute(_UPSERT_MOMENT, (view, max(row[2] for row in given)))
@@ -89,6 +90,14 @@ class OnlineSqlite:
         with self._use() as connection:
             row = connection.execute(_MOMENT, (view,)).fetchone()
         return None if row is None else int(row[0])
+
+    async def fetch(self, views: Sequence[str], key: str) -> Mapping[str, OnlineRow]:
+        """See :meth:`read`: microseconds from a local file, less than what leaving the loop would cost."""
+        return self.read(views, key)
+
+    async def newest(self, view: str) -> int | None:
+        """See :meth:`moment`."""
+        return self.moment(view)
 
     def close(self) -> None:
         """Release the file; the next use opens it again."""

@@ -35,7 +35,7 @@ async def predict(plane: Plane, call: Call) -> Reply:
         call.model, call.version = loaded.model, str(loaded.number)
         value = parse_object(body)
         _take_request_id(call, value)
-        case = prepare(loaded, value, call.request_id, plane.parts.online, plane.now(), call.started)
+        case = await prepare(loaded, value, call.request_id, plane.parts.online, plane.now(), call.started)
         scores = await before(call, asyncio.to_thread(run, case)) if loaded.blocking else run(case)
         answer, prediction = conclude(case, scores, plane.parts.journal)
     plane.metrics.journal_records.labels("prediction").inc()
@@ -77,8 +77,8 @@ async def metrics(plane: Plane, call: Call) -> Reply:
     """GET /metrics: Prometheus text."""
     plane.metrics.in_flight.set(plane.in_flight)
     plane.metrics.ready.set(truth.unready(plane) is None)
-    with contextlib.suppress(EcluseError):  # an outage of the store is told by ecluse_ready; its last ages stand
-        for view, age in plane.feature_ages().items():
+    with contextlib.suppress(EcluseError):  # told by ecluse_online_answers; the last ages stand
+        for view, age in (await plane.feature_ages()).items():
             plane.metrics.feature_age.labels(view).set(age)
     return Reply(200, plane.metrics.render(), CONTENT_TYPE)
 

@@ -12,7 +12,7 @@ def health(plane: Plane) -> dict[str, Any]:
     """The facts. ``status`` is "ok" when the worker is ready, "degraded" when it serves with something amiss, else why it does not."""
     refusal = unready(plane)
     fleet, follower = plane.fleet, plane.parts.follower
-    amiss = bool(fleet.failures or follower.refusal)
+    amiss = bool(fleet.failures or follower.refusal or plane.online_problem)
     return {
         "status": refusal.code if refusal else "degraded" if amiss else "ok",
         "generation": fleet.generation,
@@ -59,7 +59,7 @@ def unready(plane: Plane) -> Refused | None:
         return Refused("version_not_loaded", f"no version of {lost[0]} could be loaded", field=lost[0])
     if plane.journal_problem is not None:
         return Refused("log_unavailable", f"the journal cannot be written: {plane.journal_problem}")
-    if plane.online_problem is not None:
+    if plane.online_problem is not None and not plane.online_answered:
         return Refused("feature_store_unavailable", plane.online_problem)
     return None
 

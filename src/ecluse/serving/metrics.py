@@ -40,6 +40,7 @@ class Metrics:
             "ecluse_versions_not_loaded", "Versions the document wants that could not be loaded.", registry=registry
         )
         self.ready = Gauge("ecluse_ready", "1 while /ready says yes.", registry=registry)
+        self.online_answers = Gauge("ecluse_online_answers", "1 while the online store answers.", registry=registry)
         self.feature_age = Gauge(
             "ecluse_feature_age_seconds", "Project time since a view was materialized.", ("view",), registry=registry
         )

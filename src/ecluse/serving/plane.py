@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from ecluse.core.errors import EcluseError
 from ecluse.core.instants import to_micros
-from ecluse.core.ports import Journal, Online
+from ecluse.core.ports import Journal, OnlineReads
 from ecluse.core.settings import Serving
 from ecluse.serving.metrics import Metrics
 from ecluse.serving.published import Follower
@@ -24,7 +24,7 @@ RETRY_SECONDS = 5.0
 class Parts:
     """What the composition root gives: ports, the document's follower, the loader of versions, a probe of the journal's disk."""
 
-    online: Online
+    online: OnlineReads
     journal: Journal
     follower: Follower
     load: Load
@@ -42,6 +42,7 @@ class Plane:
         self.draining = False
         self.journal_problem: str | None = "not probed yet"
         self.online_problem: str | None = "not asked yet"
+        self.online_answered = False  # once is enough to be ready: a fault of a shared store must not empty the pool
         self.last_failure: tuple[Failure, str] | None = None
         self.log: Callable[[str, dict[str, object]], None] = lambda event, facts: None
 
@@ -73,7 +74,7 @@ class Plane:
                 await self.refresh(again=overdue)
                 retry = time.monotonic() + RETRY_SECONDS
             if self.journal_problem is not None or self.online_problem is not None or overdue:
-                self.probe()
+                await self.probe()
 
     async def refresh(self, *, first: bool = False, again: bool = False) -> None:
         """Read the document if it changed, load what it names beside the requests, then swap."""
@@ -90,9 +91,9 @@ class Plane:
             before = self.fleet
             self.fleet = await asyncio.to_thread(next_fleet, before, document, self.parts.load)
             self._tell(before, self.fleet)
-        self.probe()
+        await self.probe()
 
-    def probe(self) -> None:
+    async def probe(self) -> None:
         """Ask journal and online store whether they answer."""
         try:
             self.parts.probe_journal()
@@ -102,19 +103,20 @@ class Plane:
         view = next((view.name for loaded in self.fleet.champions.values() for view in loaded.schema.views), None)
         try:
             if view is not None:
-                self.parts.online.moment(view)
-            self.online_problem = None
+                await self.parts.online.newest(view)
+            self.online_problem, self.online_answered = None, True
         except EcluseError as error:
             self.online_problem = error.what
+        self.metrics.online_answers.set(self.online_problem is None)
         self.metrics.journal_writable.set(self.journal_problem is None)
 
-    def feature_ages(self) -> dict[str, float]:
+    async def feature_ages(self) -> dict[str, float]:
         """Seconds of project time since each view in use was materialized; views never written are left out. Raises Unavailable."""
         now, views = (
             to_micros(self.now()),
             {view.name for each in self.fleet.champions.values() for view in each.schema.views},
         )
-        moments = {view: self.parts.online.moment(view) for view in sorted(views)}
+        moments = {view: await self.parts.online.newest(view) for view in sorted(views)}
         return {view: (now - moment) / 1e6 for view, moment in moments.items() if moment is not None}
 
     def champion(self, model: str) -> Loaded | None:

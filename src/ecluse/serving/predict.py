@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ecluse.core.errors import EcluseError, Unavailable
 from ecluse.core.expression import Value
 from ecluse.core.instants import from_micros, to_micros
-from ecluse.core.ports import Journal, Online, OnlineRow
+from ecluse.core.ports import Journal, OnlineReads, OnlineRow
 from ecluse.core.prediction import Prediction
 from ecluse.features.online import Assembled, FeatureProblem, assemble
 from ecluse.serving.problems import Refused
@@ -48,8 +48,8 @@ class Case:
         return np.array([self.features.vector], dtype=np.float64)
 
 
-def prepare(
-    loaded: Loaded, value: Mapping[str, Any], request_id: str, online: Online, now: datetime, started: float
+async def prepare(
+    loaded: Loaded, value: Mapping[str, Any], request_id: str, online: OnlineReads, now: datetime, started: float
 ) -> Case:
     """Validate a parsed body and fetch its features. ``started`` is the monotonic second the request came. Raises Refused."""
     asked = read_request(value, loaded.form)
@@ -57,7 +57,7 @@ def prepare(
     given: Mapping[str, Value] = asked.given
     rows: dict[str, OnlineRow] = {}
     if asked.explicit is None:
-        rows = _fetch(loaded, asked, online)
+        rows = await _fetch(loaded, asked, online)
         as_of = max((row.as_of for row in rows.values()), default=now_micros)
         _check_as_of(asked, rows)
     else:  # features sent by the caller are of the moment the caller names
@@ -105,12 +105,12 @@ def time_text(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _fetch(loaded: Loaded, asked: Asked, online: Online) -> dict[str, OnlineRow]:
+async def _fetch(loaded: Loaded, asked: Asked, online: OnlineReads) -> dict[str, OnlineRow]:
     rows: dict[str, OnlineRow] = {}
     for entity in loaded.form.entities:
         views = [view.name for view in loaded.schema.views if view.entity.name == entity.name]
         try:
-            found = online.read(views, asked.keys[entity.name])
+            found = await online.fetch(views, asked.keys[entity.name])
         except EcluseError as error:
             raise Refused("feature_store_unavailable", error.what) from None
         if not found:
