@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-import logging
-import os
 import shutil
-import signal
-import socket
-import sqlite3
-import subprocess
-import sys
-import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
-from tests.projects.small_data import PROJECT, write_month
-from tests.serving.house import environment, other_sealer
+from tests.acceptance.bad_place import Place, unchanged
+from tests.projects.small_data import PROJECT
+from tests.serving.house import other_sealer
 
-from ecluse.adapters.bundles_files import BundlesFiles
 from ecluse.adapters.database.sqlite import SqliteState
-from ecluse.cli.main import app
 from ecluse.core.codec import canonical
-from ecluse.core.event import broken_at
 
-LOGINS = """
-from ecluse import Instant
-
-logins = Table("logins", key=person, event_time="at", columns={"at": Instant(), "device": Category(["tv", "phone"])})
-"""
 NAN = """
 @model("nan", predicts=spend, features=[profile, activity], judged_by="rmse")
 def nan() -> Any:
@@ -51,119 +28,6 @@ def nan() -> Any:
     inner = make_pipeline(scaled_encoder(), Ridge())
     return TransformedTargetRegressor(inner, func=np.negative, inverse_func=np.log, check_inverse=False)
 """
-
-
-@dataclass(frozen=True)
-class Said:
-    """How a command ended, and the one JSON document it printed."""
-
-    code: int
-    answer: Any
-    errors: str
-
-    def says(self, *parts: str) -> None:
-        """An error of ours: what, and a cure; ``parts`` are somewhere in it."""
-        error = self.answer["error"]
-        assert error["what"]
-        assert error["cure"]
-        text = json.dumps(error, ensure_ascii=False)
-        assert not [part for part in parts if part not in text], text
-
-
-@dataclass(frozen=True)
-class Place:
-    """A project folder, and what it holds."""
-
-    root: Path
-
-    @property
-    def home(self) -> Path:
-        return self.root / ".ecluse" / "dev"
-
-    @property
-    def month(self) -> Path:
-        """The second month's files, not ingested."""
-        return self.root / "in" / "2024-02-29"
-
-    def run(self, *arguments: str, **variables: str) -> Said:
-        command = [sys.executable, "-m", "ecluse", *arguments, "--project", str(self.root), "--json"]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, env={**environment(), **variables}, check=False
-        )
-        assert "Traceback" not in done.stderr + done.stdout, done.stderr
-        answer = json.loads(done.stdout) if done.stdout.startswith(("{", "[")) else None
-        return Said(done.returncode, answer, done.stderr)
-
-    def quick(self, *arguments: str) -> Said:
-        """The same in this process, for long tables of cases; the code between the command line and the answer is the same."""
-        out, errors, log = io.StringIO(), io.StringIO(), logging.getLogger("ecluse")
-        before = log.handlers[:], log.level
-        with redirect_stdout(out), redirect_stderr(errors), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with pytest.raises(SystemExit) as ended:
-                app.typer([*arguments, "--project", str(self.root), "--json"])
-        log.handlers[:], log.level = before
-        assert "Traceback" not in out.getvalue() + errors.getvalue()
-        assert isinstance(ended.value.code, int)
-        return Said(ended.value.code, json.loads(out.getvalue()), errors.getvalue())
-
-    def ingest(self) -> Said:
-        return self.quick("ingest", "--from", str(self.month), "--as-of", "2024-02-29")
-
-    def facts(self) -> list[str]:
-        """The kinds of all facts, oldest first; the chain must be whole."""
-        rows = list(SqliteState(self.home / "state.db").ledger())
-        assert broken_at(rows) is None
-        return [row.event.kind for row in rows]
-
-    def holds(self) -> dict[str, bytes]:
-        """Every file that says something; not SQLite's, locks and caches."""
-        return {
-            str(path.relative_to(self.home)): path.read_bytes()
-            for path in self.home.rglob("*")
-            if path.is_file() and ".db" not in path.name and path.suffix != ".lock" and "cache" not in path.parts
-        }
-
-    def add(self, code: str) -> None:
-        with (self.root / "project.py").open("a") as file:
-            file.write(code)
-
-
-@pytest.fixture(scope="module")
-def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small project with one month, version 1 of ``left`` in Production and version 2 in Staging."""
-    root = tmp_path_factory.mktemp("bad") / "small"
-    shutil.copytree(PROJECT, root, ignore=shutil.ignore_patterns("__pycache__"))
-    place = Place(root)
-    place.add(LOGINS)
-    settings = (root / "ecluse.toml").read_text()  # so few rows decide nothing between two versions
-    (root / "ecluse.toml").write_text(settings.replace("[gates]", "[gates]\nnon_regression = { may_lose = 0.5 }"))
-    for seed, as_of in enumerate((datetime(2024, 1, 31, tzinfo=UTC), datetime(2024, 2, 29, tzinfo=UTC))):
-        folder = write_month(root / "in", as_of, people=240, seed=seed)
-        stamps = [f"{as_of:%Y-%m}-01" + (f"T0{i % 10}:00:00Z" if i % 10 else "") for i in range(240)]
-        frame = pl.DataFrame({"person": [f"p{i:04}" for i in range(240)], "at": stamps, "device": ["tv"] * 240})
-        frame.write_csv(folder / "logins.csv")
-    assert place.quick("ingest", "--from", str(root / "in" / "2024-01-31"), "--as-of", "2024-01-31").code == 0
-    assert place.quick("train", "--model", "left", "--no-plots").code == 0
-    assert place.quick("gate", "1", "--model", "left").code == 0
-    assert place.quick("promote", "1", "--model", "left", "--why", "first").code == 0
-    assert place.quick("train", "--model", "left", "--set", "trees=30", "--no-plots").code == 0
-    assert place.quick("gate", "2", "--model", "left").code == 0
-    return root
-
-
-@pytest.fixture
-def place(released: Path, tmp_path: Path) -> Place:
-    return Place(Path(shutil.copytree(released, tmp_path / "small", symlinks=True)))
-
-
-@contextlib.contextmanager
-def unchanged(place: Place, *new: str) -> Iterator[None]:
-    """Within, files stay what they are, and the ledger grows by facts of the kinds ``new`` only."""
-    facts, files = place.facts(), place.holds()
-    yield
-    assert place.facts() == [*facts, *new]
-    assert place.holds() == files
 
 
 # -- data -------------------------------------------------------------------------------------------------------------
@@ -302,157 +166,6 @@ def test_a_lost_key_is_not_replaced_in_silence(place: Place) -> None:
         said = place.quick("train", "--model", "left", "--no-plots")
         assert said.code == 4
         said.says("no sealing key", "ECLUSE_SEALING_KEY")
-
-
-# -- the state, the disk, other processes -----------------------------------------------------------------------------
-
-
-def test_a_database_that_is_locked(place: Place) -> None:
-    with unchanged(place):
-        holder = sqlite3.connect(place.home / "state.db", isolation_level=None)
-        holder.execute("BEGIN EXCLUSIVE")
-        said = place.run("promote", "2", "--model", "left", "--why", "x")
-        holder.close()
-        assert said.code == 6
-        said.says("locked", "state.db")
-    assert place.run("promote", "2", "--model", "left", "--why", "x").code == 0, "and then it goes on"
-
-
-@pytest.mark.parametrize(("damage", "code"), [("gone", 6), ("empty", 6), ("garbage", 7)])
-def test_a_database_that_is_gone_or_damaged(place: Place, damage: str, code: int) -> None:
-    path = place.home / "state.db"
-    for each in place.home.glob("state.db*"):
-        each.unlink()
-    if damage != "gone":
-        path.write_bytes(b"" if damage == "empty" else os.urandom(9_000))
-    before = path.read_bytes() if path.exists() else None
-    files = place.holds()
-    for arguments in (("status",), ("rollback", "--model", "left", "--why", "x")):
-        said = place.quick(*arguments)
-        assert said.code == code, said
-        said.says("state.db", "restore")
-    assert place.ingest().code == code
-    if damage == "gone":
-        place.run("serve", "--port", "0").says("state.db", "restore")
-    assert (path.read_bytes() if path.exists() else None) == before, "no empty state is begun beside what is published"
-    assert place.holds() == files
-
-
-def test_a_snapshot_that_is_gone(place: Place) -> None:
-    shutil.rmtree(place.home / "snapshots" / "visits")
-    said = place.quick("train", "--model", "left", "--no-plots")
-    assert said.code == 4
-    said.says("visits", "backup")
-
-
-@pytest.fixture
-def small_disk(place: Place) -> Iterator[Place]:
-    """The project's state on a disk of its own of 6 MB, filled to the last byte."""
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("needs root to mount a small disk")
-    state, beside = place.root / ".ecluse", place.root / "kept"
-    state.rename(beside)
-    state.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(state)], capture_output=True).returncode:
-        pytest.skip("this machine does not let us mount")
-    try:
-        shutil.copytree(beside, state, dirs_exist_ok=True)
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(state)], check=True)
-
-
-def fill(place: Place) -> Path:
-    ballast = place.root / ".ecluse" / "ballast"
-    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-        while True:
-            file.write(b"x" * 4_096)
-    return ballast
-
-
-def test_a_full_disk(small_disk: Place) -> None:
-    place = small_disk
-    place.facts()
-    ballast = fill(place)
-    files = place.holds()
-    commands = [
-        ("ingest", "--from", str(place.month), "--as-of", "2024-02-29"),
-        ("train", "--model", "left", "--set", "trees=40", "--no-plots"),
-        ("promote", "2", "--model", "left", "--why", "x"),
-    ]
-    for command in commands:
-        said = place.run(*command)
-        assert said.code == 6, (command, said)
-        said.says("disk")
-    assert place.holds() == files
-    ballast.unlink()
-    kinds = place.facts()
-    for command in commands:
-        assert place.run(*command).code == 0, "with space again the same command does all of it"
-    assert set(place.facts()[len(kinds) :]) >= {"data.ingested", "run.finished", "version.promoted"}
-
-
-def test_a_disk_that_may_only_be_read(small_disk: Place) -> None:
-    place = small_disk
-    facts, files = place.facts(), place.holds()
-    subprocess.run(["mount", "-o", "remount,ro", str(place.root / ".ecluse")], check=True)
-    try:
-        for command in (
-            ("ingest", "--from", str(place.month), "--as-of", "2024-02-29"),
-            ("promote", "2", "--model", "left", "--why", "x"),
-            ("serve", "--port", "0"),
-        ):
-            said = place.run(*command)
-            assert said.code == 6, (command, said)
-    finally:
-        subprocess.run(["mount", "-o", "remount,rw", str(place.root / ".ecluse")], check=True)
-    assert (place.facts(), place.holds()) == (facts, files)
-
-
-def test_a_training_that_is_killed(place: Place) -> None:
-    """Killed when its bundle is stored and its run not yet recorded, or just recorded: every run there is can be opened."""
-    facts, bundles = place.facts(), set((place.home / "bundles").iterdir())
-    command = [sys.executable, "-m", "ecluse", "train", "--model", "tier", "--no-plots", "-C", str(place.root)]
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and set((place.home / "bundles").iterdir()) == bundles:
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() in (-signal.SIGKILL, 0), "on a busy machine it may have ended first"
-    assert place.facts()[len(facts) :] in ([], ["run.finished"], ["run.finished", "version.registered"])
-    assert place.quick("train", "--model", "tier", "--no-plots").code == 0
-    for run in SqliteState(place.home / "state.db").runs():
-        assert BundlesFiles(place.home / "bundles").get(run.bundle).digest == run.bundle
-
-
-def test_two_ingests_at_once(place: Place) -> None:
-    command = [sys.executable, "-m", "ecluse", "ingest", "--from", str(place.month), "--as-of", "2024-02-29", "--json"]
-    command += ["-C", str(place.root)]
-    running = [
-        subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in "abc"
-    ]
-    ended = [(each.communicate()[0], each.returncode) for each in running]
-    assert {code for _, code in ended} <= {0, 5}
-    assert 0 in {code for _, code in ended}
-    assert place.facts().count("data.ingested") == 8
-    for out, code in ended:
-        if code == 5:
-            Said(code, json.loads(out), "").says("another ingest is running")
-
-
-def test_a_port_in_use(place: Place) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        done = place.run("serve", "--port", str(other.getsockname()[1]))
-    assert done.code == 5
-    assert "--port" in done.errors
-
-
-@pytest.mark.parametrize("port", ["99999", "-5"])
-def test_a_port_that_is_none(place: Place, port: str) -> None:
-    done = place.run("serve", "--port", port)
-    assert done.code == 2
-    assert "65535" in done.errors
 
 
 # -- declarations and settings ----------------------------------------------------------------------------------------
