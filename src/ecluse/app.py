@@ -211,11 +211,11 @@ class App:
 
         return reject(self.world, self.settings, model, number, reason=reason, actor=self.actor)
 
-    def rollback(self, model: str, *, reason: str, to: int | None = None) -> Rollout:
-        """The version before (or ``to``) serves again."""
+    def rollback(self, model: str, *, reason: str, to: int | None = None, leaving: int | None = None) -> Rollout:
+        """The version before (or ``to``) serves again; ``leaving`` names the champion meant to be left."""
         from ecluse.loop.rollback import rollback
 
-        return rollback(self.world, self.settings, model, reason=reason, actor=self.actor, to=to)
+        return rollback(self.world, self.settings, model, reason=reason, actor=self.actor, to=to, leaving=leaving)
 
     def set_threshold(self, model: str, number: int, value: float, *, reason: str) -> ModelVersion:
         """Change a version's decision threshold, recorded and reversible."""

@@ -20,7 +20,7 @@ from ecluse.core.snapshot import Snapshot
 
 AS_OF = datetime(2024, 1, 31, tzinfo=UTC)
 DIGEST = "ab" * 32
-SNAPSHOT = Snapshot("visits", DIGEST, AS_OF, AS_OF, 2, 1, "cd" * 32)
+SNAPSHOT = Snapshot("visits", DIGEST, AS_OF, AS_OF, AS_OF, 2, 1, "cd" * 32)
 ROWS = pl.DataFrame({"__key": ["a", "b"], "__event": [AS_OF, AS_OF], "fee": [1.5, None]})
 BAD = pl.DataFrame({"__row": [3], "__reasons": [["fee: below 0"]], "fee": ["-1"]})
 

@@ -137,7 +137,7 @@ def test_any_fact_is_read_back_as_written(
 
 
 def test_snapshots_are_recorded_once(state: SqliteState) -> None:
-    one = Snapshot("users", "a" * 64, NOW, NOW, 10, 1, "c" * 64)
+    one = Snapshot("users", "a" * 64, NOW, NOW, NOW, 10, 1, "c" * 64)
     two = replace(one, table="usage")
     for each in (one, two, one):
         state.add_snapshot(each, fact("data.ingested"))

@@ -236,8 +236,10 @@ def test_a_dataset_leaves_out_what_was_told_later(tmp_path: Path) -> None:
     assert [s.as_of for s in late.snapshots] == [JANUARY, FEBRUARY]
     assert early.digest != late.digest
     assert histories(to, [USERS], late)["users"].height == 4
-    told = replace(VISITS, available_at="at")  # says itself when its rows were known
-    assert len(current_dataset(to, [told], JANUARY).snapshots) == 2
+    put(folder, users="user_id,plan\na,Gold\nb,Gold\n")
+    run(to, folder, JANUARY)  # January said anew, in February: nobody knew it in January
+    assert current_dataset(to, [USERS], JANUARY) == early
+    assert len(current_dataset(to, [USERS], FEBRUARY).snapshots) == 3
 
 
 def test_one_ingest_at_a_time(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -6,6 +7,7 @@ from hypothesis import strategies as st
 from tests.monitoring.records import prediction
 
 from ecluse.core.instants import parse_instant, to_micros
+from ecluse.core.recipe import Split, held_position
 from ecluse.core.settings import Costs, Monitoring
 from ecluse.core.verdict import Outcome
 from ecluse.monitoring.performance import (
@@ -16,6 +18,7 @@ from ecluse.monitoring.performance import (
     judge_performance,
     realised,
     target_shift,
+    unlearnt,
 )
 from ecluse.stats.reference import describe_column
 
@@ -106,3 +109,15 @@ def test_target_shift_asks_for_truths() -> None:
     assert target_shift(reference, [True], replace(Monitoring(), target_shift=0.0)) == []
     [few] = target_shift(reference, [True] * 10, Monitoring())
     assert few.outcome is Outcome.INCONCLUSIVE
+
+
+def test_what_a_version_learnt_by_heart_proves_nothing() -> None:
+    last = datetime(2024, 1, 31, tzinfo=UTC)
+    split = Split("entity", 0.25, last_moment=last)
+    trained = next(f"u{i}" for i in range(100) if held_position(f"u{i}") >= 0.25)
+    held = next(f"u{i}" for i in range(100) if held_position(f"u{i}") < 0.25)
+    asked = [(trained, "2024-01-31T00:00:00Z"), (trained, "2024-02-29T00:00:00Z"), (held, "2024-01-31T00:00:00Z")]
+    records = [{"entity": entity, "as_of": at} for entity, at in asked]
+    left = unlearnt(Joined(records, [True, False, True], 7), split)
+    assert (left.records, left.truths, left.waiting) == (records[1:], [False, True], 7)
+    assert unlearnt(left, None) == left

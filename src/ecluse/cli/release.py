@@ -40,9 +40,12 @@ def rollback(
     why: Why,
     model: ModelName = None,
     to: Annotated[int | None, Option("--to", help="a version that has been in Production (the one before)")] = None,
+    leaving: Annotated[
+        int | None, Option("--from", help="only if this version is in Production: two people react once")
+    ] = None,
 ) -> Reply:
     """The version before serves again: no training, no download."""
-    rollout = shell.app.rollback(shell.model(model), reason=why, to=to)
+    rollout = shell.app.rollback(shell.model(model), reason=why, to=to, leaving=leaving)
     return Reply(rollout, f"version {rollout.champion} serves again")
 
 

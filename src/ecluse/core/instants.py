@@ -6,7 +6,7 @@ A naive timestamp is refused unless its table declares a zone; a bare date is 00
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ecluse.core.errors import DeclarationError, InvalidInput
@@ -118,11 +118,6 @@ def to_micros(value: datetime) -> int:
 def from_micros(value: int) -> datetime:
     """The inverse of :func:`to_micros`."""
     return _EPOCH + timedelta(microseconds=value)
-
-
-def at_midnight(day: date) -> datetime:
-    """00:00 UTC of a date."""
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -92,7 +92,7 @@ class State(Protocol):
         ...
 
     def add_report(self, report: GateReport, event: Event) -> None:
-        """Store a gate report; a passed one moves its version from None to Staging in the same transaction."""
+        """Store a gate report; its verdict moves a version between None and Staging in the same transaction."""
         ...
 
     def report(self, model: str, version: int) -> GateReport | None:

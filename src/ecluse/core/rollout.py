@@ -89,7 +89,12 @@ def roll_back(rollout: Rollout, to: int | None = None) -> Rollout:
     (2, (1,), (3,))
     """
     if rollout.champion is None or not (rollout.previous or to is not None):
-        raise NotAllowed("there is no earlier production version", where=rollout.model, cure="promote another version")
+        cure = (
+            f"name one that has served with --to: {', '.join(map(str, rollout.left))}"
+            if rollout.left
+            else "promote another version"
+        )
+        raise NotAllowed("there is no earlier production version", where=rollout.model, cure=cure)
     target = rollout.previous[-1] if to is None else to
     if target not in rollout.reachable:
         raise NotAllowed(

@@ -65,13 +65,14 @@ class Frame:
 class Training:
     """How the held-out rows are chosen and how far back rows are used.
 
-    ``split``: ``"entity"`` (by hash of the key, for ever) or ``"time"`` (the newest ``held_out`` share of label moments, after ``embargo``).
+    ``split``: ``"entity"`` (by hash of the key, for ever) or ``"time"`` (the newest ``held_out`` share of label moments;
+    those within ``embargo`` before them are dropped: by default whatever truth was not known when the held-out time began).
     ``history`` / ``validation``: only label moments within so much of the newest are trained on / judged on (None: all).
     """
 
     split: Literal["entity", "time"] = "entity"
     held_out: float = 0.25
-    embargo: timedelta = timedelta(0)
+    embargo: timedelta | None = None
     seed: int = 0
     history: timedelta | None = None
     validation: timedelta | None = None

@@ -13,13 +13,15 @@ class Snapshot:
     """One accepted ingest of one table.
 
     ``digest`` covers the typed rows sorted by key and times, the as-of and the contract, never the bytes of a file format.
-    ``known_at`` is when rows that correct already known ones became known; first-time rows are known from ``as_of``.
+    ``known_at`` is when rows that correct already known ones became known; first-time rows are known from ``as_of``. ``known_from`` is the
+    earliest moment any of its rows was known: before it the snapshot answers nothing.
     """
 
     table: str
     digest: str
     as_of: datetime
     known_at: datetime
+    known_from: datetime
     rows: int
     quarantined: int
     contract: str

@@ -61,7 +61,10 @@ def freeze(
     name = _name(snapshot_digest(checked.frame, table, as_of), [each.digest for each in earlier])
     frame = _known(checked.frame, table, as_of, history, now).select(list(schema_of(table)))
     frame = frame.sort(sort_columns(table), nulls_last=False, maintain_order=True)
-    snapshot = Snapshot(table.name, name, as_of, now, frame.height, checked.quarantined.height, digest(table))
+    first = frame[KNOWN].min() or as_of
+    assert isinstance(first, datetime)
+    rows, bad = frame.height, checked.quarantined.height
+    snapshot = Snapshot(table.name, name, as_of, now, first, rows, bad, digest(table))
     return Frozen(snapshot, frame)
 
 

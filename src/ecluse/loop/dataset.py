@@ -9,22 +9,18 @@ import polars as pl
 
 from ecluse.core.contract import Table
 from ecluse.core.ports import World
-from ecluse.core.snapshot import Dataset, Snapshot
+from ecluse.core.snapshot import Dataset
 from ecluse.data.frame import history_of
 
 
 def current_dataset(world: World, tables: Sequence[Table], moment: datetime) -> Dataset:
-    """The snapshots of these tables that may hold rows known at ``moment``, oldest ingest first.
+    """The snapshots of these tables that hold rows known at ``moment``, oldest ingest first.
 
-    A snapshot as of later holds none, unless the table says itself when its rows were known.
+    What was ingested later, a correction of an old as-of included, does not change what a past moment is answered from.
     """
-    declared = {table.name: table for table in tables}
-
-    def counts(snapshot: Snapshot) -> bool:
-        table = declared.get(snapshot.table)
-        return table is not None and (snapshot.as_of <= moment or table.available_at is not None)
-
-    return Dataset(tuple(snapshot for snapshot in world.state.snapshots() if counts(snapshot)), moment)
+    names = {table.name for table in tables}
+    known = (each for each in world.state.snapshots() if each.table in names and each.known_from <= moment)
+    return Dataset(tuple(known), moment)
 
 
 def histories(world: World, tables: Sequence[Table], dataset: Dataset) -> dict[str, pl.DataFrame]:

@@ -57,7 +57,7 @@ def materialize(
         )
     dataset = current_dataset(world, project.tables, moment)
     frames = histories(world, project.tables, dataset)
-    keys = {entity.name: _universe(project, entity, frames, moment) for entity in project.entities()}
+    keys = {entity.name: universe(project, entity, frames, moment) for entity in project.entities()}
     views = tuple(
         _store(world, view, frames[view.table.name], keys[view.table.key.name], moment) for view in _views(project)
     )
@@ -76,7 +76,7 @@ def _views(project: Project) -> tuple[FeatureView, ...]:
     return tuple(used[name] for name in sorted(used))
 
 
-def _universe(project: Project, entity: Entity, frames: dict[str, pl.DataFrame], moment: datetime) -> pl.Series:
+def universe(project: Project, entity: Entity, frames: dict[str, pl.DataFrame], moment: datetime) -> pl.Series:
     """Every key of an entity known by the moment in any of its tables: no row in one table is a fact, too."""
     tables = [table.name for table in project.tables if table.key == entity]
     return pl.concat([known_keys(frames[name], moment) for name in tables]).unique().sort()

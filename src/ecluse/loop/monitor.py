@@ -12,10 +12,10 @@ from ecluse.core.errors import InvalidInput, NotFound
 from ecluse.core.event import Event
 from ecluse.core.model import Model
 from ecluse.core.ports import World
-from ecluse.core.settings import Monitoring, Settings
-from ecluse.core.verdict import Finding, Verdict
+from ecluse.core.settings import Settings
+from ecluse.core.verdict import Verdict
 from ecluse.loop.outcomes import classes_of, gather_truths
-from ecluse.monitoring.performance import Realised, join, judge_performance, realised, target_shift
+from ecluse.monitoring.performance import Realised, join, judge_performance, realised, target_shift, unlearnt
 from ecluse.monitoring.watch import FeatureShift, Watched, watch
 from ecluse.monitoring.window import Record, Window, busiest, by_version, make_window
 from ecluse.stats.reference import Reference
@@ -69,7 +69,8 @@ def monitor(
     The version that answered most in the window is judged against its own reference. Appends ``monitor.judged``, and ``drift.detected``
     when breached, once per window. Raises NotFound when nothing was ever served, InvalidInput for both ``last`` and ``period``.
     """
-    limits = settings.for_model(model).monitoring
+    own = settings.for_model(model)
+    limits = own.monitoring
     if last is not None and period is not None:
         raise InvalidInput("both a number of predictions and a period", where="monitor", cure="keep one of them")
     if last is None and period is None:
@@ -82,9 +83,14 @@ def monitor(
     reference = from_plain(Reference, bundle.document("reference.json"), where="reference.json")
     declared = from_plain(Model, bundle.document("declaration.json"), where="declaration.json")
     watched = watch(reference, window, limits)
-    true, found = _truths(world, settings, declared, reference, versions.get(number, []), records, limits)
+    truths = gather_truths(world, declared.predicts, model, versions.get(number, []), records)
+    joined = join(versions.get(number, []), truths)
+    known = realised(declared.task, classes_of(joined.records), unlearnt(joined, bundle.manifest.split), own.costs)
+    true = target_shift(reference.target, joined.truths, limits)
+    if joined.records or joined.waiting:
+        true += judge_performance(declared.task, number, known, limits)
     verdict = Verdict(watched.verdict.question, (*watched.verdict.findings, *true))
-    return _record(world, bundle.digest, window, watched, verdict, found, actor)
+    return _record(world, bundle.digest, window, watched, verdict, known, actor)
 
 
 def _records(world: World, model: str, last: int | None, period: timedelta | None) -> list[Record]:
@@ -124,25 +130,6 @@ def _judged(world: World, model: str, versions: Mapping[int, Sequence[Record]], 
             f"{model} has not served anything yet", cure="promote a version, start `ecluse serve`, send requests"
         )
     return number
-
-
-def _truths(
-    world: World,
-    settings: Settings,
-    declared: Model,
-    reference: Reference,
-    asked: Sequence[Record],
-    records: Sequence[Record],
-    limits: Monitoring,
-) -> tuple[list[Finding], Realised]:
-    """Findings on the target and on realised performance (only what is declared), and the performance itself."""
-    joined = join(asked, gather_truths(world, declared.predicts, declared.name, asked, records))
-    costs = settings.for_model(declared.name).costs
-    found = realised(declared.task, classes_of(asked), joined, costs)
-    findings = target_shift(reference.target, joined.truths, limits)
-    if asked:
-        findings += judge_performance(declared.task, asked[-1]["version"], found, limits)
-    return findings, found
 
 
 def _record(

@@ -8,16 +8,18 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from ecluse.core.errors import NotFound
 from ecluse.core.expression import Value
 from ecluse.core.instants import parse_instant, to_micros
 from ecluse.core.model import Label
 from ecluse.core.ports import World
 from ecluse.core.project import Project
+from ecluse.core.recipe import Split
 from ecluse.core.settings import Settings
 from ecluse.core.verdict import Finding, Verdict
 from ecluse.data.labels import label_rows
 from ecluse.loop.dataset import current_dataset, histories
-from ecluse.monitoring.performance import Realised, Truths, join, judge_performance, question, realised
+from ecluse.monitoring.performance import Realised, Truths, join, judge_performance, question, realised, unlearnt
 from ecluse.monitoring.window import Record, by_version
 
 
@@ -37,16 +39,24 @@ def outcomes(world: World, project: Project, settings: Settings, model: str) -> 
     versions = by_version(records, model)
     asked = [record for each in versions.values() for record in each]
     truths = gather_truths(world, declared.predicts, model, asked, records)
-    found = {
-        number: realised(declared.task, classes_of(versions[number]), join(versions[number], truths), limits.costs)
-        for number in sorted(versions)
-    }
+    found: dict[int, Realised] = {}
+    for number in sorted(versions):
+        joined = unlearnt(join(versions[number], truths), _split(world, model, number))
+        found[number] = realised(declared.task, classes_of(versions[number]), joined, limits.costs)
     champion = world.state.rollout(model).champion
     judged = champion if champion in found else max(found, default=None)
     findings: list[Finding] = []
     if judged is not None:
         findings = judge_performance(declared.task, judged, found[judged], limits.monitoring)
     return OutcomesReport(model, found, Verdict(f"performance of {model}", tuple(findings)))
+
+
+def _split(world: World, model: str, number: int) -> Split | None:
+    """Who a version was trained on; None once it was pruned."""
+    try:
+        return world.bundles.get(world.state.version(model, number).bundle).manifest.split
+    except NotFound:
+        return None
 
 
 def classes_of(records: Sequence[Record]) -> tuple[str, ...]:

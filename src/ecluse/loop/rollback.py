@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ecluse.core import rollout as rules
-from ecluse.core.errors import NotAllowed
+from ecluse.core.errors import Conflict, NotAllowed
 from ecluse.core.event import Event
 from ecluse.core.failpoint import failpoint
 from ecluse.core.ports import World
@@ -14,10 +14,18 @@ from ecluse.loop.publish import can_serve, publish, rollback_targets
 
 
 def rollback(
-    world: World, settings: Settings, model: str, *, to: int | None = None, reason: str, actor: str
+    world: World,
+    settings: Settings,
+    model: str,
+    *,
+    to: int | None = None,
+    leaving: int | None = None,
+    reason: str,
+    actor: str,
 ) -> Rollout:
     """Make the version before champion again (the newest that was neither pruned nor rejected), or ``to``, any that has served.
 
+    ``leaving`` is the champion the caller means to leave: when another one reigns by now, somebody reacted first (Conflict).
     Raises NotAllowed (nothing to go back to, or it may not serve), Conflict (somebody else changed production first), NotFound,
     Corrupt, Unavailable; see :func:`ecluse.loop.promote.promote` for what holds after each.
     """
@@ -25,6 +33,12 @@ def rollback(
     before = world.state.rollout(model)
     versions = {each.number: each for each in world.state.versions(model)}
     failpoint("rollback.read")
+    if leaving is not None and before.champion != leaving:
+        raise Conflict(
+            f"version {before.champion} is in Production, not {leaving}",
+            where=model,
+            cure="look again: `ecluse status`",
+        )
     usable = rollback_targets(before, versions)
     if to is None and before.previous and not usable:
         raise NotAllowed(

@@ -13,8 +13,10 @@ from ecluse.core.model import Model
 from ecluse.core.ports import World
 from ecluse.core.project import Project
 from ecluse.core.settings import Settings
+from ecluse.features.as_of import moment_frame
 from ecluse.features.view import EVENT, feature_frame
 from ecluse.loop.dataset import current_dataset, histories
+from ecluse.loop.materialize import universe
 from ecluse.training.encode import encode
 
 
@@ -37,10 +39,10 @@ def score(world: World, project: Project, settings: Settings, model: str, number
     bundle = world.bundles.get(world.state.version(model, chosen).bundle)
     declared = from_plain(Model, bundle.document("declaration.json"), where="declaration.json")
     now = world.clock.now()
-    tables = project.tables_of(declared)
+    entity = declared.predicts.table.key
+    tables = [table for table in project.tables if table.key == entity or table in project.tables_of(declared)]
     known = histories(world, tables, current_dataset(world, tables, now))
-    keys = pl.concat([known[view.table.name].get_column("__key") for view in declared.features]).unique().sort()
-    asks = pl.DataFrame({"__key": keys, "__at": pl.Series([now] * len(keys), dtype=pl.Datetime("us", "UTC"))})
+    asks = moment_frame(universe(project, entity, known, now), now)
     schema = bundle.schema
     features, left_out = _servable(declared, feature_frame(declared, asks, known))
     scores = world.open_scorer(bundle).score(encode(features, schema.features))

@@ -9,10 +9,11 @@ import numpy as np
 
 from ecluse.core.expression import Value
 from ecluse.core.instants import parse_instant, to_micros
+from ecluse.core.recipe import Split
 from ecluse.core.settings import Costs, Monitoring
 from ecluse.core.verdict import Finding, Outcome, at_least, at_most
 from ecluse.monitoring.drift.column import is_missing, share_change
-from ecluse.monitoring.window import Record
+from ecluse.monitoring.window import Record, is_trained_on
 from ecluse.stats.catalog import measure, metric_of
 from ecluse.stats.mean_shift import mean_shift, mean_shift_noise
 from ecluse.stats.reference import CategoryReference, FeatureReference
@@ -72,6 +73,22 @@ def join(records: Iterable[Record], truths: Truths) -> Joined:
     found = [(record, truths.of(record)) for record in asked.values()]
     known = [(record, truth) for record, truth in found if not is_missing(truth)]
     return Joined([record for record, _ in known], [truth for _, truth in known], len(found) - len(known))
+
+
+def unlearnt(joined: Joined, split: Split | None) -> Joined:
+    """Without the predictions whose very truth the version was trained on (by its ``split``): to know them by heart proves nothing.
+
+    An entity trained on counts again from the first label moment after the training's last.
+    """
+    last = None if split is None else split.last_moment
+    if last is None:
+        return joined
+    kept = [
+        (record, truth)
+        for record, truth in zip(joined.records, joined.truths, strict=True)
+        if not (is_trained_on(split, record) and question(record)[1] <= to_micros(last))
+    ]
+    return Joined([record for record, _ in kept], [truth for _, truth in kept], joined.waiting)
 
 
 def realised(task: str, classes: Sequence[str], joined: Joined, costs: Costs | None = None) -> Realised:

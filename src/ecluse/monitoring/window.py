@@ -79,13 +79,14 @@ def make_window(
         inputs={name: [record["inputs"].get(name) for record in records] for name in names},
         scores=[record["score"] for record in records],
         answers=[record["decision"] if isinstance(record["decision"], str) else None for record in records],
-        fresh=[not _trained_on(split, record) for record in records],
+        fresh=[not is_trained_on(split, record) for record in records],
         degraded=sum(bool(record["degraded"]) for record in records),
         versions={number: len(versions[number]) for number in sorted(versions)},
     )
 
 
-def _trained_on(split: Split | None, record: Record) -> bool:
+def is_trained_on(split: Split | None, record: Record) -> bool:
+    """Whether a version with that split may have seen the truth of this prediction in training; False without a split or an entity."""
     if split is None or record["entity"] is None or record["as_of"] is None:
         return False
     return trained_on(split, record["entity"], parse_instant(record["as_of"]))

@@ -136,7 +136,7 @@ def make(job: Job, open_scorer: OpenScorer) -> Product:
 
 def _roles(job: Job) -> _Rows:
     keys, at, training = job.frame[KEY], job.frame[AT], job.settings.training
-    split = make_split(training, keys, at)
+    split = make_split(training, keys, at, job.model.predicts.delay)
     trained, held = masks(split, keys, at, training)
     return _Rows(split, make_target(job.y, job.model.task, trained), trained, held)
 

@@ -6,7 +6,7 @@ are held out and those within the embargo before them are dropped.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +21,11 @@ Mask = npt.NDArray[np.bool_]
 _WHERE = "ecluse.toml: training"
 
 
-def make_split(training: Training, keys: pl.Series, at: pl.Series) -> Split:
+def make_split(training: Training, keys: pl.Series, at: pl.Series, delay: timedelta) -> Split:
     """The split of these labelled rows: keys (n,) canonical text, ``at`` (n,) label moments. O(n log n).
 
-    A split by time cuts between two label moments, so that the held share is as close to ``held_out`` as they allow. Raises InvalidInput
+    A split by time cuts between two label moments, so that the held share is as close to ``held_out`` as they allow; without a declared
+    embargo, whatever truth was not known ``delay`` after its moment when the held-out time began is not trained on. Raises InvalidInput
     without rows, or when a split by time finds a single label moment.
     """
     if keys.is_empty():
@@ -34,11 +35,13 @@ def make_split(training: Training, keys: pl.Series, at: pl.Series) -> Split:
     oldest = None if training.history is None else newest - training.history
     if training.split == "entity":
         return Split("entity", training.held_out, history_from=oldest, last_moment=newest)
+    cutoff, first_held = _cut(at, training.held_out)
+    unknown = max(delay - (first_held - cutoff), timedelta(0))
     return Split(
         "time",
         training.held_out,
-        cutoff=_cutoff(at, training.held_out),
-        embargo=training.embargo,
+        cutoff=cutoff,
+        embargo=unknown if training.embargo is None else training.embargo,
         history_from=oldest,
         last_moment=newest,
     )
@@ -64,7 +67,8 @@ def masks(split: Split, keys: pl.Series, at: pl.Series, training: Training) -> t
     return trained & within, held & within
 
 
-def _cutoff(at: pl.Series, held_out: float) -> datetime:
+def _cut(at: pl.Series, held_out: float) -> tuple[datetime, datetime]:
+    """The last label moment before the cut and the first one held out."""
     moments, rows = np.unique(at.dt.timestamp("us").to_numpy(), return_counts=True)
     if moments.size < 2:
         raise InvalidInput(
@@ -74,7 +78,7 @@ def _cutoff(at: pl.Series, held_out: float) -> datetime:
         )
     held_share = 1 - np.cumsum(rows)[:-1] / rows.sum()
     best = int(np.argmin(np.abs(held_share - held_out)))
-    return from_micros(int(moments[best]))
+    return from_micros(int(moments[best])), from_micros(int(moments[best + 1]))
 
 
 def _positions(keys: pl.Series) -> npt.NDArray[np.float64]:

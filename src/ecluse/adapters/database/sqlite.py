@@ -175,7 +175,7 @@ class SqliteState:
                 connection.execute(queries.TO_MIRROR, ("rollout", after.model))
 
     def add_report(self, report: GateReport, event: Event) -> None:
-        """Store a gate report; a passed one (no dry run) moves its version from None to Staging in the same transaction.
+        """Store a gate report; its verdict (no dry run) moves a version between None and Staging in the same transaction.
 
         Raises NotFound for no such version, Conflict when the report is of another bundle.
         """
@@ -189,8 +189,9 @@ class SqliteState:
             if report.dry:
                 return
             connection.execute(queries.TO_MIRROR, ("report", _reference(report.model, report.version)))
-            if report.verdict.passed and version.stage is Stage.NONE:
-                connection.execute(queries.SET_STAGE, (Stage.STAGING.value, report.model, report.version))
+            judged = Stage.STAGING if report.verdict.passed else Stage.NONE
+            if version.stage in (Stage.NONE, Stage.STAGING) and version.stage is not judged:
+                connection.execute(queries.SET_STAGE, (judged.value, report.model, report.version))
                 connection.execute(queries.TO_MIRROR, ("rollout", report.model))
 
     def report(self, model: str, version: int) -> GateReport | None:
