@@ -262,8 +262,8 @@ class Journal(Protocol):
         """How often records taken were lost so far."""
         ...
 
-    def next_id(self) -> str:
-        """The id of the next prediction."""
+    def next_id(self, ahead: int = 0) -> str:
+        """The id of the record appended next, or ``ahead`` after it."""
         ...
 
     def append(self, record: bytes) -> int:

@@ -84,7 +84,9 @@ class Application:
             headers.append((b"www-authenticate", b"Bearer"))
         if refused.code in ("body_too_large", "body_timeout"):
             headers.append((b"connection", b"close"))  # what is left of the body is not a next request
-        return Reply(refused.kind.status, problem_body(refused, call.request_id), PROBLEM, headers, refused.code)
+        return Reply(
+            refused.kind.status, problem_body(refused, call.request_id, call.path), PROBLEM, headers, refused.code
+        )
 
     async def _send(self, send: Send, call: Call, reply: Reply) -> None:
         headers = [

@@ -24,6 +24,7 @@ KINDS: dict[str, Kind] = {
     "invalid_json": Kind(400, "The body is not JSON", "send one JSON object in UTF-8, without NaN or Infinity"),
     "duplicate_key": Kind(400, "A key stands twice in one object", "send each key once"),
     "too_deep": Kind(400, "The body is nested too deeply", "send a flat JSON object"),
+    "invalid_csv": Kind(400, "The body is not CSV", "send a line of names and a line for each row, in UTF-8"),
     "unauthorized": Kind(401, "A valid API key is needed", "send the header `Authorization: Bearer <key>`"),
     "not_found": Kind(
         404, "No such route", "POST /predict, POST /models/{name}/predict, GET /models, /health, /ready, /metrics"
@@ -37,6 +38,10 @@ KINDS: dict[str, Kind] = {
     ),
     # The request can be read, but not used.
     "unknown_model": Kind(404, "No such model", "GET /models lists them"),
+    "unknown_version": Kind(404, "No such version answers", "GET /models lists them"),
+    "batch_too_large": Kind(413, "The request has too many rows", "send fewer rows at once: [serving] max_batch"),
+    "empty_batch": Kind(422, "The request has no rows", "send at least one row"),
+    "wrong_shape": Kind(422, "A tensor's shape and its data do not agree", "send one element for each row"),
     "model_required": Kind(422, "There are several models", "POST /models/{name}/predict"),
     "unknown_entity": Kind(404, "Nothing is known of this entity", "check the key, or materialize its features"),
     "wrong_type": Kind(422, "A value has the wrong type", "send the type the contract declares"),
@@ -86,9 +91,9 @@ class Refused(EcluseError):
         super().__init__(what or self.kind.title, where="request", cure=cure or self.kind.cure)
 
 
-def problem_body(refused: Refused, request_id: str) -> bytes:
-    """The ``application/problem+json`` body. The caller's own values are never echoed beyond a short excerpt."""
-    body: dict[str, object] = {
+def problem_facts(refused: Refused, request_id: str) -> dict[str, object]:
+    """The members of a problem. The caller's own values are never echoed beyond a short excerpt."""
+    facts: dict[str, object] = {
         "type": f"urn:ecluse:problem:{refused.code}",
         "title": refused.kind.title,
         "status": refused.kind.status,
@@ -98,8 +103,16 @@ def problem_body(refused: Refused, request_id: str) -> bytes:
         "request_id": request_id,
     }
     if refused.field is not None:
-        body["field"] = refused.field
-    return msgspec.json.encode(body)
+        facts["field"] = refused.field
+    return facts
+
+
+def problem_body(refused: Refused, request_id: str, path: str = "") -> bytes:
+    """The ``application/problem+json`` body; under ``/v2`` with the member ``error`` that its protocol reads."""
+    facts = problem_facts(refused, request_id)
+    if path.startswith("/v2"):
+        facts["error"] = f"{refused.what}; {refused.cure}"
+    return msgspec.json.encode(facts)
 
 
 def excerpt(value: object, limit: int = 60) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ecluse.core.errors import DeclarationError
-from ecluse.serving import answers
+from ecluse.serving import answers, batch, invocations
+from ecluse.serving import inference_protocol as protocol
 from ecluse.serving.call import Handler
 from ecluse.serving.problems import Refused, excerpt
 
@@ -55,12 +56,26 @@ class Route:
 ROUTES = (
     Route("POST", "/predict", "predict", answers.predict),
     Route("POST", "/models/{name}/predict", "predict", answers.predict),
+    Route("POST", "/predict/batch", "predict", batch.predict_batch),
+    Route("POST", "/models/{name}/predict/batch", "predict", batch.predict_batch),
     Route("POST", "/outcomes", "outcomes", answers.outcomes),
     Route("POST", "/models/{name}/outcomes", "outcomes", answers.outcomes),
     Route("GET", "/health", OPEN, answers.health),
     Route("GET", "/ready", OPEN, answers.ready),
     Route("GET", "/metrics", "metrics", answers.metrics),
     Route("GET", "/models", "read", answers.models),
+    Route("POST", "/invocations", "predict", invocations.invocations),
+    Route("POST", "/models/{name}/invocations", "predict", invocations.invocations),
+    Route("GET", "/ping", OPEN, answers.ready),
+    Route("GET", "/v2", "read", protocol.server),
+    Route("GET", "/v2/health/live", OPEN, protocol.live),
+    Route("GET", "/v2/health/ready", OPEN, protocol.ready),
+    Route("GET", "/v2/models/{name}", "read", protocol.model),
+    Route("GET", "/v2/models/{name}/ready", "read", protocol.model_ready),
+    Route("POST", "/v2/models/{name}/infer", "predict", protocol.infer),
+    Route("GET", "/v2/models/{name}/versions/{version}", "read", protocol.model),
+    Route("GET", "/v2/models/{name}/versions/{version}/ready", "read", protocol.model_ready),
+    Route("POST", "/v2/models/{name}/versions/{version}/infer", "predict", protocol.infer),
 )
 
 

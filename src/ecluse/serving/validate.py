@@ -76,7 +76,7 @@ def parse_object(body: bytes | bytearray) -> dict[str, Any]:
     """The JSON object of a body. Raises Refused as :func:`parse_json` does, and ``wrong_type`` for anything but an object."""
     value = parse_json(body)
     if not isinstance(value, dict):
-        raise Refused("wrong_type", f"the body is {_word(value)}, not an object", cure="send one JSON object")
+        raise Refused("wrong_type", f"the body is {word(value)}, not an object", cure="send one JSON object")
     return value
 
 
@@ -110,7 +110,7 @@ def read_entity(value: Mapping[str, Any], entity: Entity) -> tuple[dict[str, str
         each = value[column]
         if isinstance(each, bool) or not isinstance(each, str | int):
             raise Refused(
-                "wrong_type", f"`{column}` is {_word(each)}, not a key", field=column, cure=f"send {entity.kind}"
+                "wrong_type", f"`{column}` is {word(each)}, not a key", field=column, cure=f"send {entity.kind}"
             )
     try:
         parts = [canonical_key(Entity(entity.name, entity.kind), value[column]) for column in entity.columns]
@@ -133,10 +133,10 @@ def check_value(name: str, value: Any, column: Column) -> Value:
         return _number(name, value, column)
     if isinstance(column, Boolean):
         if not isinstance(value, bool):
-            raise Refused("wrong_type", f"`{name}` is {_word(value)}, not true or false", field=name)
+            raise Refused("wrong_type", f"`{name}` is {word(value)}, not true or false", field=name)
         return value
     if not isinstance(value, str):
-        raise Refused("wrong_type", f"`{name}` is {_word(value)}, not text", field=name)
+        raise Refused("wrong_type", f"`{name}` is {word(value)}, not text", field=name)
     if isinstance(column, Instant):
         return read_instant(value, name)
     return _text(name, value, column.values if isinstance(column, Category) else ())
@@ -145,7 +145,7 @@ def check_value(name: str, value: Any, column: Column) -> Value:
 def read_instant(value: object, field: str) -> int:
     """UTC microseconds of RFC 3339 text; a bare date is 00:00 UTC. Raises Refused."""
     if not isinstance(value, str):
-        raise Refused("wrong_type", f"`{field}` is {_word(value)}, not a moment", field=field)
+        raise Refused("wrong_type", f"`{field}` is {word(value)}, not a moment", field=field)
     try:
         return to_micros(parse_instant(value[:64]))
     except (InvalidInput, OverflowError) as error:
@@ -176,7 +176,7 @@ def _read_explicit(value: Mapping[str, Any], form: Form) -> dict[str, Value] | N
         cure = "send the key: " + ", ".join(form.key_columns)
         raise Refused("mode_not_accepted", "the model takes an entity's key", field="features", cure=cure)
     if not isinstance(features, dict):
-        raise Refused("wrong_type", f"`features` is {_word(features)}, not an object", field="features")
+        raise Refused("wrong_type", f"`features` is {word(features)}, not an object", field="features")
     for name in features:
         if name not in form.stored and name not in schema.request:
             raise _unknown(name, form, "features.")
@@ -203,7 +203,7 @@ def _read_as_of(value: Mapping[str, Any]) -> int | None:
 
 def _number(name: str, value: Any, column: Number | Integer) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Refused("wrong_type", f"`{name}` is {_word(value)}, not a number", field=name)
+        raise Refused("wrong_type", f"`{name}` is {word(value)}, not a number", field=name)
     try:
         number = float(value)
     except OverflowError:
@@ -258,6 +258,7 @@ def _reason(error: ValueError) -> str:
     )
 
 
-def _word(value: object) -> str:
+def word(value: object) -> str:
+    """What a JSON value is, in a message."""
     names = {bool: "a boolean", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
     return "null" if value is None else names.get(type(value), type(value).__name__)

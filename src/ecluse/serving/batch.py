@@ -1,0 +1,259 @@
+"""Many rows in one request: each validated as one prediction is, all scored by one call, all journaled by one write.
+
+Every protocol that takes several rows comes through :func:`answer_rows`; what differs is only whether a row that is refused is told in
+its place (``POST /predict/batch``) or refuses the request (:func:`whole`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from ecluse.core.errors import EcluseError, Unavailable
+from ecluse.core.ports import Journal
+from ecluse.core.prediction import Prediction
+from ecluse.serving.admission import Admitted
+from ecluse.serving.answers import before, named
+from ecluse.serving.call import Call, Reply
+from ecluse.serving.choice import choose
+from ecluse.serving.plane import Plane
+from ecluse.serving.predict import Case, check_finite, decide, make_answer, prepare
+from ecluse.serving.problems import Refused, excerpt, problem_facts
+from ecluse.serving.scorers import Loaded
+from ecluse.serving.validate import REQUEST_ID, parse_object, read_request_id, word
+
+TURN = 32
+"""Rows prepared before other requests get their turn on the event loop."""
+
+MAX_BASE = 120
+"""Longest id of a request with several rows: the rows are numbered behind it."""
+
+_encode = msgspec.json.Encoder().encode
+_FIELDS = frozenset({"instances", "request_id"})
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A row that was answered: what ``POST /predict`` would say of it, and what is in the journal."""
+
+    answer: dict[str, Any]
+    prediction: Prediction
+
+
+async def predict_batch(plane: Plane, call: Call) -> Reply:
+    """POST /predict/batch: 200 when every row was answered, 207 when some were refused, each in its place."""
+    async with Admitted(plane, call):
+        body = await call.body(plane)
+        loaded = take(call, choose(plane, call.parameters.get("name")))
+        rows = _read_instances(call, parse_object(body))
+        results = await answer_rows(plane, call, loaded, rows)
+    refused = sum(isinstance(each, Refused) for each in results)
+    answer = {
+        "request_id": call.request_id,
+        "model": loaded.model,
+        "version": loaded.number,
+        "answered": len(results) - refused,
+        "refused": refused,
+        "results": [_tell(each, _row_id(call, rows[i], i)) for i, each in enumerate(results)],
+    }
+    return Reply(207 if refused else 200, _encode(answer), headers=named(call))
+
+
+async def answer_rows(
+    plane: Plane, call: Call, loaded: Loaded, rows: Sequence[Any], *, all_or_none: bool = False
+) -> list[Said | Refused]:
+    """Each row (an object as ``POST /predict`` takes it), answered or refused, in its place.
+
+    Only what concerns the whole request is raised: Refused ``empty_batch``, ``batch_too_large``, ``deadline_exceeded``,
+    ``scorer_unavailable``, ``feature_store_unavailable``, ``log_unavailable``; with ``all_or_none`` also the first row's refusal, and then
+    nothing is journaled. O(rows · features).
+    """
+    check_rows(plane, len(rows))
+    if len(call.request_id) > MAX_BASE:
+        raise Refused(
+            "invalid_request_id",
+            f"the id of several rows has {len(call.request_id)} characters",
+            cure=f"send at most {MAX_BASE}",
+        )
+    cases = await _prepare(plane, call, loaded, rows)
+    if all_or_none:
+        _raise_first(cases)
+    call.in_time()
+    matrix = await _score(call, loaded, [each for each in cases if isinstance(each, Case)])
+    journal = plane.parts.journal
+    mark = journal.mark
+    results = _conclude(cases, matrix, journal, all_or_none=all_or_none)
+    try:
+        await journal.durable(mark)
+    except Unavailable as error:
+        raise Refused("log_unavailable", error.what) from None
+    _count(plane, loaded, results)
+    return results
+
+
+def check_rows(plane: Plane, rows: int) -> None:
+    """Raises Refused when a request has no row, or more than one may hold."""
+    if not rows:
+        raise Refused("empty_batch")
+    if rows > plane.serving.max_batch:
+        raise Refused("batch_too_large", f"the request has {rows} rows, more than {plane.serving.max_batch}")
+
+
+def take(call: Call, loaded: Loaded) -> Loaded:
+    """The version that answers this call, noted for its counters and headers."""
+    call.model, call.version = loaded.model, str(loaded.number)
+    return loaded
+
+
+def all_said(results: Sequence[Said | Refused]) -> list[Said]:
+    """The results of a request that is answered all or none."""
+    return [each for each in results if isinstance(each, Said)]
+
+
+def concerns(said: Sequence[Said]) -> list[tuple[bytes, bytes]]:
+    """Headers for protocols that have no word for it: how many rows were answered without a view, or hold a value never seen in training."""
+    degraded, unseen = (sum(bool(getattr(each.prediction, what)) for each in said) for what in ("degraded", "unseen"))
+    counted = ((b"x-ecluse-degraded", degraded), (b"x-ecluse-unseen", unseen))
+    return [(name, str(count).encode()) for name, count in counted if count]
+
+
+def take_request_id(call: Call, own: object, field: str = "request_id") -> None:
+    """Let a request be called by the id in its body. Raises Refused when its header says otherwise."""
+    name = read_request_id(own, field)
+    if name is not None and b"x-request-id" in call.headers and name != call.request_id:
+        raise Refused("invalid_request_id", "header and field differ", field=field, cure="send one request id")
+    call.request_id = name or call.request_id
+
+
+async def _prepare(plane: Plane, call: Call, loaded: Loaded, rows: Sequence[Any]) -> list[Case | Refused]:
+    now, seen = plane.now(), set[str]()
+    cases: list[Case | Refused] = []
+    for first in range(0, len(rows), TURN):
+        call.in_time()
+        turn = range(first, min(first + TURN, len(rows)))
+        # side by side: a store behind a network answers them in the time of one
+        found = await asyncio.gather(*(_prepare_row(plane, call, loaded, rows[i], i, seen, now) for i in turn))
+        for each in found:
+            if isinstance(each, Refused) and each.code == "feature_store_unavailable":
+                raise each  # the rows to come would each wait for it as well
+        cases += found
+        await asyncio.sleep(0)
+    return cases
+
+
+async def _prepare_row(
+    plane: Plane, call: Call, loaded: Loaded, row: Any, i: int, seen: set[str], now: datetime
+) -> Case | Refused:
+    try:
+        if not isinstance(row, dict):
+            raise Refused("wrong_type", f"the row is {word(row)}, not an object", cure="send one object for each row")
+        read_request_id(row.get("request_id"))
+        name = _row_id(call, row, i)
+        if name in seen:
+            what = f"the id {excerpt(name)} stands twice"
+            raise Refused("invalid_request_id", what, field="request_id", cure="send each id once")
+        seen.add(name)
+        return await prepare(loaded, row, name, plane.parts.online, now, call.started)
+    except Refused as refused:
+        return refused
+
+
+async def _score(call: Call, loaded: Loaded, cases: Sequence[Case]) -> npt.NDArray[np.float64]:
+    if not cases:
+        return np.empty((0, 1))
+    matrix = np.array([case.features.vector for case in cases], dtype=np.float64)
+    try:
+        if loaded.blocking:
+            scores = await before(call, asyncio.to_thread(loaded.scorer.score, matrix))
+        else:
+            scores = loaded.scorer.score(matrix)
+    except Refused:
+        raise
+    except EcluseError as error:
+        raise Refused("scorer_unavailable", error.what) from None
+    answer: npt.NDArray[np.float64] = scores
+    return answer
+
+
+def _conclude(
+    cases: Sequence[Case | Refused], matrix: npt.NDArray[np.float64], journal: Journal, *, all_or_none: bool
+) -> list[Said | Refused]:
+    results: list[Said | Refused] = []
+    lines, ahead = (
+        iter(matrix),
+        0,
+    )  # nothing is awaited from the first id to the write: the ids are those of the records
+    for each in cases:
+        found = each if isinstance(each, Refused) else _decide(each, next(lines), journal.next_id(ahead))
+        ahead += isinstance(found, Said)
+        results.append(found)
+    if all_or_none:
+        _raise_first(results)
+    try:
+        if records := [_encode(each.prediction) for each in results if isinstance(each, Said)]:
+            journal.append_many(records)
+    except Unavailable as error:
+        raise Refused("log_unavailable", error.what) from None
+    return results
+
+
+def _decide(case: Case, scores: npt.NDArray[np.float64], prediction_id: str) -> Said | Refused:
+    try:
+        check_finite(case, scores)
+    except Refused as refused:
+        return refused
+    prediction = decide(case, scores.tolist(), prediction_id)
+    return Said(make_answer(case, prediction), prediction)
+
+
+def _raise_first(results: Sequence[object]) -> None:
+    for i, each in enumerate(results):
+        if isinstance(each, Refused):
+            raise Refused(each.code, f"row {i}: {each.what}", field=each.field, cure=each.cure)
+
+
+def _count(plane: Plane, loaded: Loaded, results: Sequence[Said | Refused]) -> None:
+    predictions = [each.prediction for each in results if isinstance(each, Said)]
+    plane.metrics.journal_records.labels("prediction").inc(len(predictions))
+    for prediction in predictions:
+        for feature in prediction.unseen:
+            plane.metrics.unseen.labels(loaded.model, feature).inc()
+        if prediction.degraded:
+            plane.metrics.degraded.labels(loaded.model).inc()
+
+
+def _read_instances(call: Call, value: dict[str, Any]) -> list[Any]:
+    for name in value:
+        if name not in _FIELDS:
+            raise Refused(
+                "unknown_field",
+                f"field {excerpt(name)} is not known",
+                field=name[:64],
+                cure="send `instances`, `request_id`",
+            )
+    if "instances" not in value:
+        raise Refused("missing_field", "`instances` is missing", field="instances", cure='send {"instances": [{…}, …]}')
+    rows = value["instances"]
+    if not isinstance(rows, list):
+        raise Refused(
+            "wrong_type", f"`instances` is {word(rows)}, not a list", field="instances", cure="send a list of objects"
+        )
+    take_request_id(call, value.get("request_id"))
+    return rows
+
+
+def _row_id(call: Call, row: Any, i: int) -> str:
+    """A row's own id when it has one that can be used, else the request's with the row's number."""
+    own = row.get("request_id") if isinstance(row, dict) else None
+    return own if isinstance(own, str) and REQUEST_ID.fullmatch(own) else f"{call.request_id}.{i}"
+
+
+def _tell(result: Said | Refused, request_id: str) -> dict[str, object]:
+    return {"status": 200, **result.answer} if isinstance(result, Said) else problem_facts(result, request_id)
