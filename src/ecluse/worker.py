@@ -95,12 +95,11 @@ def compose(home: Path, serving: Serving, *, profile: str, worker: str, trusted_
         trusted=(_trusted_key(home / "keys", trusted_key),),
     )
     follower.read()
-    declared = serving.keys_sha256 or (follower.document.keys_sha256 if follower.document else ())
-    if profile != "dev" and not declared:
+    if profile != "dev" and not (follower.document and follower.document.keys):
         raise NotAllowed(
             f"profile {profile} has no API key",
-            where="ecluse.toml: [serving] keys_sha256",
-            cure="add the SHA-256 (hex) of a key, as printed by `printf %s KEY | sha256sum`",
+            where="published document",
+            cure=f"`ecluse keys add NAME --profile {profile}`",
         )
     journal = open_journal(home / "journal", worker, serving.durability)
     parts = Parts(

@@ -82,7 +82,7 @@ def test_a_failed_write_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.M
         "{}",
         '{"format": 1}',
         '{"format": 2}',
-        '{"format":1,"project":"p","generation":1,"data_now":"soon","models":{},"trusted":[]}',
+        '{"format":2,"project":"p","generation":1,"data_now":"soon","models":{},"trusted":[]}',
     ],
 )
 def test_a_payload_that_is_no_document_is_corrupt(payload: str) -> None:

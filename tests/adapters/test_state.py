@@ -290,6 +290,17 @@ def test_meta_is_raised_and_never_lowered(state: SqliteState) -> None:
     assert state.bump() == 3
 
 
+def test_meta_is_swapped_with_its_fact_or_not_at_all(state: SqliteState) -> None:
+    event = Event("key.added", NOW, "ana")
+    state.swap_meta("k", None, "a", event)
+    state.swap_meta("k", "a", "b", event)
+    generation, rows = state.generation(), len(list(state.ledger()))
+    for before in (None, "a"):
+        with pytest.raises(Conflict, match="meanwhile"):
+            state.swap_meta("k", before, "c", event)
+    assert (state.meta("k"), state.generation(), len(list(state.ledger()))) == ("b", generation, rows)
+
+
 def test_clocks(state: SqliteState) -> None:
     system, data = project_clock("system", state), project_clock("data", state)
     assert isinstance(system, SystemClock)

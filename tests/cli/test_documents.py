@@ -48,6 +48,8 @@ def test_every_exit_code_is_documented() -> None:
         if (cells := line.strip("|").split("|"))
     }
     for kind in errors.EcluseError.__subclasses__():
+        if kind.__module__ != errors.__name__:
+            continue  # a room's own, met only when another test has imported it
         assert kind.__name__ in table[str(kind.exit_code)]
     assert "Verdict" in table[str(REFUSED)]
 

@@ -26,10 +26,11 @@ from ecluse.adapters.journal_reader import read
 from ecluse.adapters.online_sqlite import OnlineSqlite
 from ecluse.adapters.scorer_onnx import OnnxScorer
 from ecluse.adapters.sealing import KeySealer, load_sealer
+from ecluse.core.access import KeyGrant
 from ecluse.core.bundle import Bundle, make_bundle
 from ecluse.core.codec import canonical
 from ecluse.core.contract import Boolean, Category, Instant, Integer, Number
-from ecluse.core.document import Document, ServedModel, ServedVersion
+from ecluse.core.document import FORMAT, Document, ServedModel, ServedVersion
 from ecluse.core.entity import Entity
 from ecluse.core.expression import AS_OF, feature
 from ecluse.core.instants import to_micros
@@ -132,7 +133,7 @@ class House:
     generation: int = 0
     now: datetime | None = JANUARY
     served: dict[str, dict[int, str]] = field(default_factory=dict)
-    keys: tuple[str, ...] = ()
+    keys: tuple[KeyGrant, ...] = ()
     trusted: tuple[str, ...] = ()
 
     @property
@@ -156,7 +157,7 @@ class House:
             for name, versions in (self.served or {model: {}}).items()
         }
         return Document(
-            1, "house", self.generation, self.now, models, self.trusted or (self.sealer.public_key,), self.keys
+            FORMAT, "house", self.generation, self.now, models, self.trusted or (self.sealer.public_key,), self.keys
         )
 
     def publish(self, champion: int | None, *, threshold: float = 0.5) -> Document:

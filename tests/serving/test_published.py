@@ -10,6 +10,7 @@ from tests.serving.house import House, make_house, other_sealer
 
 from ecluse.adapters.publisher_files import PublisherFiles
 from ecluse.adapters.sealing import verify
+from ecluse.core.access import KeyGrant
 from ecluse.core.codec import canonical
 from ecluse.core.document import Document, Signed
 from ecluse.core.errors import Conflict, Corrupt, EcluseError, Unavailable, Unsupported
@@ -131,7 +132,7 @@ def test_a_full_disk_does_not_stop_the_news(house: House) -> None:
 
 @pytest.mark.parametrize(
     ("payload", "error"),
-    [("{}", Unsupported), ("[]", Corrupt), ("{", Corrupt), ('{"format": 2}', Unsupported), ('{"format": 1}', Corrupt)],
+    [("{}", Unsupported), ("[]", Corrupt), ("{", Corrupt), ('{"format": 1}', Unsupported), ('{"format": 2}', Corrupt)],
 )
 def test_payloads_that_are_no_document(house: House, payload: str, error: type[EcluseError]) -> None:
     with pytest.raises(error):
@@ -143,7 +144,10 @@ def test_succession(house: House) -> None:
     assert check_succession(None, document)
     assert not check_succession(document, document)
     assert check_succession(document, replace(document, generation=7))
-    for wrong in (replace(document, project="other", generation=7), replace(document, keys_sha256=("a",))):
+    for wrong in (
+        replace(document, project="other", generation=7),
+        replace(document, keys=(KeyGrant("a", "00", ("read",)),)),
+    ):
         with pytest.raises(Conflict):
             check_succession(document, wrong)
     assert json.loads(canonical(document))["project"] == "house"

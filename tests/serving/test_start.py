@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import socket
 import subprocess
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from tests.serving.house import House, environment, ready_house, running
+
+from ecluse.core.access import SCOPES, KeyGrant, hash_key
 
 BODIES = [{"user_id": f"u{i}", "gift": True} for i in range(10)]
 
@@ -128,12 +129,12 @@ def test_the_public_key_is_enough(house: House) -> None:
 def test_outside_dev_a_key_is_needed(house: House) -> None:
     code, message = refuses(house, "--port", "0", "--profile", "prod")
     assert code == 5
-    assert "keys_sha256" in message
+    assert "keys add" in message
 
 
 def test_keys(house: House) -> None:
     first, second = ("first-key", "second-key")
-    house.keys = (hashlib.sha256(first.encode()).hexdigest(),)
+    house.keys = (KeyGrant("one", hash_key(first), tuple(SCOPES)),)
     house.publish(1)
     body = BODIES[1]
     with running(house, "--profile", "prod") as worker:
@@ -150,7 +151,7 @@ def test_keys(house: House) -> None:
         for path in ("/health", "/ready"):
             assert worker.call("GET", path)[0] == 200
         assert worker.call("POST", "/predict", body, {"Authorization": f"Bearer {first}"})[0] == 200
-        house.keys = (hashlib.sha256(second.encode()).hexdigest(),)
+        house.keys = (KeyGrant("two", hash_key(second), tuple(SCOPES)),)
         house.publish(1)
         worker.wait("the new keys", lambda health: health["generation"] == house.generation)
         assert worker.call("POST", "/predict", body, {"Authorization": f"Bearer {first}"})[0] == 401, "revoked"

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ecluse.core.access import KeyGrant
 from ecluse.core.codec import from_plain
 from ecluse.core.errors import Corrupt, DeclarationError, InvalidInput
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class ServedModel:
 @dataclass(frozen=True)
 class Document:
     """``generation`` grows with every change. ``data_now`` is the project's clock when it runs on data, else None.
-    ``trusted`` are Ed25519 public keys (hex) whose seals may serve; ``keys_sha256`` hashes of API keys.
+    ``trusted`` are Ed25519 public keys (hex) whose seals may serve; ``keys`` who may call, revoked ones too.
     """
 
     format: int
@@ -44,7 +45,7 @@ class Document:
     data_now: datetime | None
     models: Mapping[str, ServedModel]
     trusted: tuple[str, ...]
-    keys_sha256: tuple[str, ...] = ()
+    keys: tuple[KeyGrant, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def read_document(payload: str) -> Document:
 
     >>> read_document('{"format": 9}')
     Traceback (most recent call last):
-    ecluse.core.errors.Corrupt: the published document is of format 9, this Écluse reads 1; ...
+    ecluse.core.errors.Corrupt: the published document is of format 9, this Écluse reads 2; ...
     """
     cure = "publish it again with the Écluse that serves: any release command does"
     try:

@@ -29,6 +29,9 @@ KINDS = {
     "drift.detected": "a monitor was breached",
     "loop.decided": "the loop decided what follows an event",
     "clock.set": "the data clock was moved",
+    "key.added": "an API key was made",
+    "key.revoked": "an API key was given its end",
+    "version.wished": "a version was asked to be kept warm",
 }
 
 
@@ -67,6 +70,8 @@ def sentence(event: Event) -> str:
         said = f"{known['table']}: {known['rows']:,} rows, {known['quarantined']} in quarantine"
     elif event.kind == "version.gated" and "failed" in known:
         said = "passed" if not known["failed"] else "not passed: " + ", ".join(known["failed"])
+    elif event.kind == "key.added" and {"key", "scopes"} <= known.keys():
+        said = f"{known['key']} may {', '.join(known['scopes'])}"
     elif "run" in known or "run" in event.kind:
         said = f"run {str(known.get('run', ''))[:12]}, bundle {str(known.get('bundle', ''))[:12]}"
     else:

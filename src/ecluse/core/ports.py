@@ -133,6 +133,12 @@ class State(Protocol):
         """Remember it."""
         ...
 
+    def swap_meta(self, key: str, before: str | None, after: str, event: Event) -> None:
+        """Compare-and-swap: when the value is still ``before``, remember ``after`` with the fact and the next generation, in one
+        transaction. Raises Conflict.
+        """
+        ...
+
     def raise_meta(self, key: str, value: str) -> bool:
         """Remember it, with the next generation, unless the text there sorts at or after it; whether it was written."""
         ...

@@ -190,17 +190,20 @@ class Monitoring:
 
 @dataclass(frozen=True)
 class Serving:
-    """The data plane's address and limits. ``keys_sha256`` are hashes of API keys; outside dev a server without one refuses to start."""
+    """The data plane's address and limits. ``hosts``: names it answers for besides those it is bound to; a leading dot takes subdomains."""
 
     host: str = "127.0.0.1"
     port: int = 8400
+    hosts: tuple[str, ...] = ()
     max_body_bytes: int = 65_536
     max_in_flight: int = 256
+    max_waiting: int = 256
+    max_connections: int = 1_024
+    header_seconds: float = 5.0
     max_batch: int = 256
     deadline_ms: int = 1_000
     poll_ms: int = 500
     durability: Literal["process", "power"] = "process"
-    keys_sha256: tuple[str, ...] = ()
     drain_seconds: float = 10.0
 
 

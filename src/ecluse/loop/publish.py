@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from ecluse.core.codec import canonical
+from ecluse.core.access import KeyGrant
+from ecluse.core.codec import canonical, from_plain
 from ecluse.core.document import FORMAT, Document, ServedModel, ServedVersion, Signed, read_document
-from ecluse.core.errors import Conflict, Corrupt, NotFound, Unavailable
+from ecluse.core.errors import Conflict, Corrupt, DeclarationError, NotFound, Unavailable
 from ecluse.core.failpoint import failpoint
 from ecluse.core.ports import World
 from ecluse.core.rollout import Rollout
@@ -15,6 +16,8 @@ from ecluse.core.settings import Settings
 from ecluse.core.version import ModelVersion, Stage
 
 ATTEMPTS = 20
+KEYS = "keys"
+"""Where the state remembers the API keys."""
 
 
 def publish(world: World, settings: Settings) -> Document:
@@ -43,8 +46,9 @@ def publish(world: World, settings: Settings) -> Document:
             continue
         try:
             world.publisher.publish(document, signed)
-        except Conflict:
-            continue  # somebody published at this very moment: look again
+        except Conflict:  # somebody published at this very moment: look again
+            if published is None:
+                world.state.bump()  # or what is there has our generation and cannot be read: of an older format
         return document
     raise Unavailable("the state changes faster than it can be published", cure="try again")
 
@@ -66,11 +70,24 @@ def build_document(world: World, settings: Settings) -> Document:
             data_now=_data_now(world, settings),
             models=models,
             trusted=trusted_keys(world),
-            keys_sha256=tuple(sorted(settings.serving.keys_sha256)),
+            keys=grants(world),
         )
         if world.state.generation() == generation:
             return document
     raise Unavailable("the state changes faster than it can be read", cure="try again")
+
+
+def grants(world: World) -> tuple[KeyGrant, ...]:
+    """Every API key ever granted, by name. Raises Corrupt."""
+    return read_grants(world.state.meta(KEYS))
+
+
+def read_grants(text: str | None) -> tuple[KeyGrant, ...]:
+    """The API keys as the state remembers them. Raises Corrupt."""
+    try:
+        return from_plain(tuple[KeyGrant, ...], json.loads(text or "[]"), where="state: keys")
+    except (ValueError, DeclarationError) as error:
+        raise Corrupt(f"the API keys cannot be read: {error}", where="state", cure="restore a backup of it") from None
 
 
 def trusted_keys(world: World) -> tuple[str, ...]:

@@ -1,39 +1,88 @@
-"""Who may call: API keys by their hashes, compared in constant time, and the host names this server answers for."""
+"""Who may call: API keys by their hashes, compared in constant time, their scopes; and the host names this server answers for."""
 
 from __future__ import annotations
 
-import hashlib
 import hmac
+import ipaddress
+import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
+from ecluse.core.access import SCOPES, KeyGrant, hash_key
 from ecluse.serving.problems import Refused
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104 - the addresses are compared with, not bound
+EVERYBODY = KeyGrant("", "", tuple(SCOPES))
+"""What a caller may where no key is asked for."""
 
 
-def check_key(headers: Mapping[bytes, bytes], keys_sha256: Sequence[str]) -> None:
-    """Raises Refused ``unauthorized`` unless ``Authorization: Bearer`` holds a key with one of these SHA-256 hashes (hex).
+def identify(headers: Mapping[bytes, bytes], grants: Sequence[KeyGrant], now: datetime) -> KeyGrant:
+    """The grant of the key in ``Authorization: Bearer``. Raises Refused ``unauthorized``: no key, an unknown one, one that ended.
 
-    >>> check_key({b"authorization": b"Bearer secret"}, [hashlib.sha256(b"secret").hexdigest()])
+    >>> from datetime import UTC
+    >>> grants = [KeyGrant("shop", hash_key("secret"), ("predict",))]
+    >>> identify({b"authorization": b"Bearer secret"}, grants, datetime.now(UTC)).name
+    'shop'
     """
     scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
-    shown = hashlib.sha256(key.strip()).hexdigest()
+    shown = hash_key(key.strip())
     # every hash is compared, so that the time taken does not say which one came near
-    matches = [hmac.compare_digest(shown, each) for each in keys_sha256]
-    if scheme.lower() != b"bearer" or not any(matches):
+    matches = [grant for grant in grants if hmac.compare_digest(shown, grant.sha256)]
+    if scheme.lower() != b"bearer" or not matches:
         raise Refused("unauthorized")
+    if not matches[0].lives(now):
+        word = "was revoked" if matches[0].revoked else "has expired"
+        raise Refused("unauthorized", f"the API key {word}", cure="ask for another: `ecluse keys add`")
+    return matches[0]
 
 
-def check_host(headers: Mapping[bytes, bytes], bound: str) -> None:
-    """Raises Refused ``host_not_allowed`` when a server bound to this machine alone is called by another name.
+def demand(grant: KeyGrant, scope: str) -> None:
+    """Raises Refused ``forbidden`` unless the key has the scope."""
+    if scope not in grant.scopes:
+        raise Refused("forbidden", f"the API key may not {SCOPES[scope]}", cure=f"use a key with the scope {scope}")
 
-    A web page of another site can make a browser here resolve its own name to 127.0.0.1; it cannot change the Host header.
 
-    >>> check_host({b"host": b"localhost:8400"}, "127.0.0.1")
+@dataclass(frozen=True)
+class Hosts:
+    """The host names a server bound to ``bound`` answers for, besides those ``declared``.
+
+    A web page of another site can make a browser resolve its own name to this server; it cannot change the Host header. An address
+    in digits is no such name, so a server bound to every address answers for all of those.
     """
-    host = headers.get(b"host", b"").decode("latin-1").lower()
-    if bound not in LOOPBACK or not host:
-        return
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    if name not in LOOPBACK:
-        raise Refused("host_not_allowed", "this server is bound to this machine alone")
+
+    bound: str
+    declared: Sequence[str] = ()
+
+    def check(self, headers: Mapping[bytes, bytes]) -> None:
+        """Raises Refused ``host_not_allowed``; a request without the header comes from no browser and passes.
+
+        >>> Hosts("127.0.0.1", [".example.com"]).check({b"host": b"models.example.com:80"})
+        >>> Hosts("127.0.0.1").check({b"host": b"localhost:8400"})
+        """
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if not host:
+            return
+        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+        if not (self._own(name) or any(_fits(name, each.lower()) for each in self.declared)):
+            raise Refused(
+                "host_not_allowed", cure="use the address the server was bound to, or declare [serving] hosts"
+            )
+
+    def _own(self, name: str) -> bool:
+        if name == self.bound.lower() or (name in LOOPBACK and self.bound in LOOPBACK | ANY):
+            return True
+        return self.bound in ANY and (_is_address(name) or name == socket.gethostname().lower())
+
+
+def _fits(name: str, declared: str) -> bool:
+    return name == declared or (declared.startswith(".") and name.endswith(declared))
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

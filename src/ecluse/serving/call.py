@@ -6,6 +6,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from ecluse.core.access import KeyGrant
+from ecluse.serving.access import EVERYBODY
 from ecluse.serving.body import Receive, read_body
 from ecluse.serving.plane import Plane
 from ecluse.serving.problems import Refused
@@ -18,7 +20,7 @@ class Call:
     """One request on its way, and what is to be counted and answered about it.
 
     ``parameters`` are the parts of the path in braces; ``deadline`` is the monotonic second (``time.perf_counter``) after which nobody
-    waits for the answer.
+    waits for the answer; ``grant`` is what the caller may.
     """
 
     method: str
@@ -32,6 +34,7 @@ class Call:
     model: str = ""
     version: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
+    grant: KeyGrant = EVERYBODY
 
     def in_time(self) -> None:
         """Raises Refused ``deadline_exceeded`` when nobody waits for the answer any more: call it before work that costs."""

@@ -6,11 +6,12 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from ecluse.core.errors import Unavailable
 from ecluse.core.ports import Journal
-from ecluse.serving.access import check_host, check_key
+from ecluse.serving.access import Hosts, demand, identify
 from ecluse.serving.body import Gone, Receive
 from ecluse.serving.call import PROBLEM, Call, Reply
 from ecluse.serving.plane import Plane
@@ -28,6 +29,7 @@ class Application:
     def __init__(self, plane: Plane, router: Router | None = None) -> None:
         self.plane = plane
         self.router = router or Router()
+        self.hosts = Hosts(plane.serving.host, plane.serving.hosts)
         self.last_request = 0.0
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -51,13 +53,14 @@ class Application:
         await self._send(send, call, reply)
 
     async def _answer(self, call: Call) -> Reply:
-        check_host(call.headers, self.plane.serving.host)
+        self.hosts.check(call.headers)
         if (shown := call.headers.get(b"x-request-id")) is not None:
             call.request_id = read_request_id(shown.decode("latin-1"), "X-Request-Id") or call.request_id
         route, call.parameters = self.router.find(call.method, call.path)
         call.route = route.path
-        if self.plane.needs_key and route.permission != OPEN:
-            check_key(call.headers, self.plane.keys)
+        if route.permission != OPEN and self.plane.needs_key:
+            call.grant = identify(call.headers, self.plane.keys, datetime.now(UTC))
+            demand(call.grant, route.permission)
         journal = self.plane.parts.journal
         mark = journal.mark
         reply = await route.handler(self.plane, call)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from ecluse.core.access import KeyGrant
 from ecluse.core.errors import EcluseError
 from ecluse.core.instants import to_micros
 from ecluse.core.ports import Journal, OnlineReads
@@ -47,14 +48,14 @@ class Plane:
         self.log: Callable[[str, dict[str, object]], None] = lambda event, facts: None
 
     @property
-    def keys(self) -> tuple[str, ...]:
-        """Hashes of the API keys that may call: the document's, else the settings'."""
+    def keys(self) -> tuple[KeyGrant, ...]:
+        """Every API key ever granted."""
         document = self.fleet.document
-        return document.keys_sha256 if document and document.keys_sha256 else self.serving.keys_sha256
+        return document.keys if document else ()
 
     @property
     def needs_key(self) -> bool:
-        """True when callers must show a key: always outside ``dev``, there when keys are declared."""
+        """True when callers must show a key: always outside ``dev``; there since the first was granted, also when all have ended."""
         return self.profile != "dev" or bool(self.keys)
 
     def now(self) -> datetime:

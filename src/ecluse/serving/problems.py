@@ -26,6 +26,7 @@ KINDS: dict[str, Kind] = {
     "too_deep": Kind(400, "The body is nested too deeply", "send a flat JSON object"),
     "invalid_csv": Kind(400, "The body is not CSV", "send a line of names and a line for each row, in UTF-8"),
     "unauthorized": Kind(401, "A valid API key is needed", "send the header `Authorization: Bearer <key>`"),
+    "forbidden": Kind(403, "The API key does not have the scope", "use a key that has it: `ecluse keys add --scope`"),
     "not_found": Kind(
         404, "No such route", "POST /predict, POST /models/{name}/predict, GET /models, /health, /ready, /metrics"
     ),

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from ecluse.core.access import SCOPES
 from ecluse.core.errors import DeclarationError
 from ecluse.serving import answers, batch, invocations
 from ecluse.serving import inference_protocol as protocol
@@ -17,14 +18,7 @@ from ecluse.serving.call import Handler
 from ecluse.serving.problems import Refused, excerpt
 
 OPEN = "open"
-PERMISSIONS = {
-    OPEN: "anybody, also without a key",
-    "predict": "ask for predictions",
-    "outcomes": "tell what came true",
-    "metrics": "read the metrics",
-    "read": "read what is served, and the documentation",
-    "control": "wish for a version to be loaded",
-}
+PERMISSIONS = {OPEN: "anybody, also without a key", **SCOPES}
 
 
 @dataclass(frozen=True)

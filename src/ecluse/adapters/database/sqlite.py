@@ -267,6 +267,16 @@ class SqliteState:
         with self._database.write() as connection:
             connection.execute(queries.SET_META, (key, value))
 
+    def swap_meta(self, key: str, before: str | None, after: str, event: Event) -> None:
+        """Compare-and-swap of a remembered value, with the fact and the next generation, in one transaction. Raises Conflict."""
+        with self._database.write() as connection:
+            row = connection.execute(queries.META, (key,)).fetchone()
+            if (row[0] if row else None) != before:
+                raise Conflict(f"`{key}` was changed meanwhile", where="state", cure="look again and decide anew")
+            connection.execute(queries.SET_META, (key, after))
+            _chain(connection, event)
+            connection.execute(queries.BUMP).fetchone()
+
     def raise_meta(self, key: str, value: str) -> bool:
         """Remember it, with the next generation, unless the text there sorts at or after it; whether it was written."""
         with self._database.write() as connection:
