@@ -1,11 +1,13 @@
 """A writer of the journal in a process of its own, to be killed, starved of disk, or traced; run as a script.
 
 Commands: ``write ROOT MODE`` appends for ever and prints each acknowledged id (MODE: process, power, or buffered, the planted
-defect); ``fill ROOT BALLAST`` writes until the disk refuses, frees it, writes on; ``sync ROOT MODE COUNT`` appends COUNT times.
+defect); ``fill ROOT BALLAST`` writes until the disk refuses, frees it, writes on; ``sync ROOT MODE COUNT`` appends COUNT times;
+``short ROOT MODE`` lets the disk take only the first k bytes of a frame, for every k (MODE: process, or careless, the planted defect).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -26,6 +28,14 @@ class Buffered(Journal):
         if not hasattr(self, "buffer"):
             self.buffer = os.fdopen(os.dup(self._file), "ab", buffering=1 << 22)
         self.buffer.write(data)
+
+
+class Careless(Journal):
+    """The planted defect: how much was written is not looked at, and what failed is not undone."""
+
+    def _write(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._file, data)
 
 
 def record(journal: Journal, padding: int = 0) -> bytes:
@@ -83,11 +93,42 @@ def sync(root: Path, mode: str, count: int) -> None:
             os.write(1, b"no\n")
 
 
+def short(root: Path, mode: str) -> None:
+    """Prints {"acked": ids, "refused": ids, "kept": ids, "torn": problems}."""
+    kind: type[Journal] = Careless if mode == "careless" else Journal
+    acked: list[str] = []
+    refused: list[str] = []
+    with kind.open(root, "w1", durability="process") as journal:
+        path = root / "w1" / "00000001.seg"
+        journal.append(record(journal))
+        acked.append(f"w1-{journal.start}-1")
+        for taken in range(path.stat().st_size):
+            identity = journal.next_id()
+            limit = path.stat().st_size + taken
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            try:
+                journal.append(record(journal))
+                acked.append(identity)
+            except Unavailable:
+                refused.append(identity)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        acked.append(journal.next_id())
+        journal.append(record(journal))
+    from ecluse.adapters.journal_reader import read, verify
+
+    there = [each["id"] for each in read(root, problems=[])]
+    sys.stdout.write(
+        json.dumps({"acked": acked, "refused": refused, "kept": there, "torn": [str(each) for each in verify(root)]})
+    )
+
+
 if __name__ == "__main__":
     command, root = sys.argv[1], Path(sys.argv[2])
     if command == "write":
         write(root, sys.argv[3])
     elif command == "fill":
         fill(root, sys.argv[3])
+    elif command == "short":
+        short(root, sys.argv[3])
     else:
         sync(root, sys.argv[3], int(sys.argv[4]))

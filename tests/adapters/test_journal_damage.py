@@ -15,7 +15,7 @@ from ecluse.adapters.journal_files import Journal
 from ecluse.adapters.journal_reader import read, verify
 from ecluse.adapters.journal_segments import Problem
 from ecluse.core.errors import Corrupt
-from ecluse.core.frame import HEADER_BYTES, START, Frame, Head, encode, walk
+from ecluse.core.frame import HEADER_BYTES, START, Damage, Frame, Head, decode_header, encode, walk
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 WORKER = "w1"
@@ -113,6 +113,22 @@ def test_a_cut_at_every_byte_keeps_all_whole_records_and_quarantines_the_rest(ro
         assert verify(root) == []
         tried += 1
     assert tried > 350
+
+
+def test_a_torn_tail_written_after_glues_two_records_and_is_found_out(root: Path) -> None:
+    """The planted defect: a writer that goes on behind a torn tail without cutting it off."""
+    written = make(root, 4, 10_000)
+    (name,) = written.segments
+    data = b"".join(written.segments[name])
+    half = len(written.segments[name][-1]) // 2
+    third = decode_header(written.segments[name][2][:HEADER_BYTES])
+    assert third is not None
+    follower, _ = encode(Head(3, third.hash), record(4), bytes(16))
+    lay_out(root, {name: data[:-half] + follower})
+    problem = verify(root)[0]
+    assert (problem.sequence, problem.offset) == (4, len(data) - len(written.segments[name][-1]))
+    with pytest.raises(Corrupt):
+        numbers(root)
 
 
 def test_a_second_torn_tail_does_not_overwrite_the_first(root: Path) -> None:
@@ -301,11 +317,12 @@ def replace_record(written: Written, rng: random.Random) -> Corruption:
     return Corruption(edit(written, at, [forged]), following[1], following[0], {everything[at][0]})
 
 
-def test_300_random_corruptions_are_all_detected_and_located_and_the_rest_is_readable(root: Path) -> None:
+@pytest.mark.parametrize("rounds", [300, pytest.param(1_000, marks=pytest.mark.nightly)])
+def test_random_corruptions_are_all_detected_and_located_and_the_rest_is_readable(root: Path, rounds: int) -> None:
     written = make(root, 40, 1_000)
     assert len(written.segments) >= 5
     rng = random.Random(20240131)
-    for round_ in range(300):
+    for round_ in range(rounds):
         corruption = corrupt(written, rng)
         lay_out(root, corruption.files)
         problems = verify(root, heads={WORKER: written.head})
@@ -315,6 +332,20 @@ def test_300_random_corruptions_are_all_detected_and_located_and_the_rest_is_rea
         assert corruption.offset in (None, first.offset)
         readable = set(numbers(root, problems=[])) - {90, 91}
         assert readable == set(range(1, 41)) - corruption.lost, round_
+
+
+def test_checksums_without_the_chain_would_miss_records_moved_removed_and_repeated(root: Path) -> None:
+    """The planted defect: a check that looks at each record alone."""
+    written = make(root, 40, 1_000)
+    rng = random.Random(20240131)
+    for corruption in (remove_record, repeat_record, swap_records, swap_segments, forge_header):
+        lay_out(root, corruption(written, rng).files)
+        items: list[Frame | Damage] = []
+        for path in sorted((root / WORKER).glob("*.seg")):
+            with path.open("rb") as stream:
+                items += walk(stream)
+        assert not any(isinstance(each, Damage) for each in items), corruption
+        assert verify(root, heads={WORKER: written.head}), corruption
 
 
 def test_only_a_noted_head_shows_records_missing_at_the_very_end_or_a_chain_written_anew(root: Path) -> None:

@@ -107,7 +107,7 @@ class GroupJournal:
                     cure=f"a record has 1 to {MAX_RECORD_BYTES} bytes",
                 )
         held, held_bytes = self.waiting
-        if held + len(records) > self._queue_records or held_bytes + size > self._queue_bytes:
+        if held and (held + len(records) > self._queue_records or held_bytes + size > self._queue_bytes):
             self._refuse(f"{held} records wait for the disk")
         first = self._next
         self._next += len(records)
