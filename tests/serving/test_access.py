@@ -24,7 +24,7 @@ from ecluse.serving.routes import OPEN, ROUTES, Route, Router
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
-OPEN_TO_ALL = {"/health", "/ready", "/v2/health/live", "/v2/health/ready"}
+OPEN_TO_ALL = {"/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready"}
 """What an orchestrator must be able to ask without a key. Nothing else is ever added here without a reason."""
 
 GRANTS = (
