@@ -7,6 +7,8 @@ on after a kill never meets the training of its former life.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import runpy
@@ -28,10 +30,14 @@ def main() -> None:
 
 
 def _prepare() -> None:
-    """The slow imports: scikit-learn, polars, onnx."""
+    """The slow imports: scikit-learn, polars, onnx, and by name what the command line will ask for, which stands above this room."""
     import ecluse.loop.retrain
     import ecluse.training.compile.pipeline
     import ecluse.training.encoders  # noqa: F401
+
+    for name in ("ecluse.cli.main", "pydantic", "onnxruntime", "sklearn.ensemble", "sklearn.pipeline"):
+        with contextlib.suppress(ImportError):  # then it is slow, not wrong
+            importlib.import_module(name)
 
 
 def _read_line() -> bytes:
