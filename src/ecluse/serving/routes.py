@@ -15,6 +15,7 @@ from ecluse.core.errors import DeclarationError
 from ecluse.serving import answers, batch, invocations
 from ecluse.serving import inference_protocol as protocol
 from ecluse.serving.call import Handler
+from ecluse.serving.openapi import make_handlers
 from ecluse.serving.problems import Refused, excerpt
 
 OPEN = "open"
@@ -47,7 +48,9 @@ class Route:
         object.__setattr__(self, "pattern", re.compile(text))
 
 
-ROUTES = (
+_openapi, _docs = make_handlers(lambda: ROUTES)
+
+ROUTES: tuple[Route, ...] = (
     Route("POST", "/predict", "predict", answers.predict),
     Route("POST", "/models/{name}/predict", "predict", answers.predict),
     Route("POST", "/predict/batch", "predict", batch.predict_batch),
@@ -58,6 +61,8 @@ ROUTES = (
     Route("GET", "/ready", OPEN, answers.ready),
     Route("GET", "/metrics", "metrics", answers.metrics),
     Route("GET", "/models", "read", answers.models),
+    Route("GET", "/openapi.json", "read", _openapi),
+    Route("GET", "/docs", "read", _docs),
     Route("POST", "/invocations", "predict", invocations.invocations),
     Route("POST", "/models/{name}/invocations", "predict", invocations.invocations),
     Route("GET", "/ping", OPEN, answers.ready),

@@ -1,0 +1,171 @@
+"""The OpenAPI 3.1 document of a worker: out of the route table, the schemas of the versions that serve, and the codes of its problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import msgspec
+
+from ecluse.serving import answers, batch, invocations
+from ecluse.serving import inference_protocol as protocol
+from ecluse.serving.call import Call, Handler, Reply
+from ecluse.serving.docs_page import make_page
+from ecluse.serving.plane import Plane
+from ecluse.serving.problems import KINDS
+from ecluse.serving.scorers import Loaded
+from ecluse.serving.shapes import Shape, answer_shape, fixed_shapes, ref, request_shape
+
+HTML = b"text/html; charset=utf-8"
+_LOCKED = [
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+]
+_JSON, _CSV, _OCTETS, _PROBLEM = "application/json", "text/csv", "application/octet-stream", "application/problem+json"
+_encode = msgspec.json.Encoder().encode
+
+
+class Described(Protocol):
+    """What is read of a route."""
+
+    @property
+    def method(self) -> str:
+        """GET or POST."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """With parts in braces."""
+        ...
+
+    @property
+    def permission(self) -> str:
+        """What a caller must be allowed."""
+        ...
+
+    @property
+    def handler(self) -> Handler:
+        """Who answers; its docstring is the summary."""
+        ...
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Names of the shapes a handler takes and gives, by status, and media types it takes or gives besides JSON."""
+
+    takes: str = ""
+    gives: Mapping[int, str] = field(default_factory=dict)
+    also_takes: tuple[str, ...] = ()
+    also_gives: tuple[str, ...] = ()
+
+
+EXCHANGES: Mapping[Handler, Exchange] = {
+    answers.predict: Exchange("Request", {200: "Prediction"}),
+    answers.outcomes: Exchange("Outcomes", {202: "Accepted"}),
+    batch.predict_batch: Exchange("BatchRequest", {200: "BatchAnswer", 207: "BatchAnswer"}),
+    invocations.invocations: Exchange("Frame", {200: "Predictions"}, (_CSV,)),
+    protocol.infer: Exchange("InferRequest", {200: "InferAnswer"}, (_OCTETS,), (_OCTETS,)),
+    protocol.model: Exchange("", {200: "ModelMetadata"}),
+    protocol.server: Exchange("", {200: "ServerMetadata"}),
+}
+_PLAIN = Exchange("", {200: "Facts"}, (), ("text/plain", "text/html"))
+
+
+def make_handlers(routes: Callable[[], Iterable[Described]]) -> tuple[Handler, Handler]:
+    """The handlers of the document and of its page. ``routes`` is asked when they are, for they are routes themselves."""
+
+    async def openapi(plane: Plane, call: Call) -> Reply:
+        """GET /openapi.json: this document."""
+        return Reply(200, _encode(make_document(routes(), plane.fleet.champions)))
+
+    async def docs(plane: Plane, call: Call) -> Reply:
+        """GET /docs: this document as a page, without anything from elsewhere."""
+        page = make_page(make_document(routes(), plane.fleet.champions))
+        return Reply(200, page.encode(), HTML, list(_LOCKED))
+
+    return openapi, docs
+
+
+def make_document(routes: Iterable[Described], champions: Mapping[str, Loaded]) -> dict[str, Any]:
+    """The OpenAPI document of these routes and of the versions that serve, by model. O(routes + columns)."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    served = ", ".join(f"{name} version {loaded.number}" for name, loaded in sorted(champions.items()))
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Écluse",
+            "version": version("ecluse"),
+            "description": f"Serving {served or 'nothing'}. Every refusal is a problem with a stable code.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": {**_model_shapes(champions), **fixed_shapes()},
+            "responses": {"Problem": {"description": "A refusal", "content": {_PROBLEM: {"schema": ref("Problem")}}}},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+        "x-problems": [
+            {"code": code, "status": kind.status, "title": kind.title, "cure": kind.cure}
+            for code, kind in KINDS.items()
+        ],
+    }
+
+
+def _model_shapes(champions: Mapping[str, Loaded]) -> dict[str, Shape]:
+    shapes: dict[str, Shape] = {}
+    for name, loaded in sorted(champions.items()):
+        shapes[f"{name}.Request"] = request_shape(loaded.form)
+        shapes[f"{name}.Prediction"] = answer_shape(loaded)
+    for kind in ("Request", "Prediction"):
+        each = [ref(f"{name}.{kind}") for name in sorted(champions)]
+        shapes[kind] = {"anyOf": each} if each else {"type": "object"}
+    return shapes
+
+
+def _operation(route: Described) -> dict[str, Any]:
+    exchange = EXCHANGES.get(route.handler, _PLAIN)
+    summary = " ".join((route.handler.__doc__ or "").partition(": ")[2].split()) or route.path
+    operation: dict[str, Any] = {
+        "operationId": _identity(route),
+        "summary": summary[0].upper() + summary[1:],
+        "security": [] if route.permission == "open" else [{"key": []}],
+        "x-permission": route.permission,
+        "parameters": _parameters(route.path),
+        "responses": _responses(exchange),
+    }
+    if exchange.takes:
+        content: dict[str, Any] = {_JSON: {"schema": ref(exchange.takes)}}
+        content |= {kind: {"schema": {"type": "string"}} for kind in exchange.also_takes}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _responses(exchange: Exchange) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for status, name in exchange.gives.items():
+        content: dict[str, Any] = {_JSON: {"schema": ref(name)}}
+        content |= {kind: {"schema": {"type": "string"}} for kind in exchange.also_gives}
+        found[str(status)] = {
+            "description": "Answered" if status != 207 else "Some rows were refused",
+            "content": content,
+        }
+    return found | {status: {"$ref": "#/components/responses/Problem"} for status in ("4XX", "5XX")}
+
+
+def _parameters(path: str) -> list[dict[str, Any]]:
+    named = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    found: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in named
+    ]
+    return [*found, {"name": "X-Request-Id", "in": "header", "required": False, "schema": {"type": "string"}}]
+
+
+def _identity(route: Described) -> str:
+    words = [part.strip("{}").replace(".", "_") for part in route.path.split("/") if part]
+    return "_".join([route.method.lower(), *words])
