@@ -64,6 +64,14 @@ def unready(plane: Plane) -> Refused | None:
     return None
 
 
+def own_version() -> str:
+    """The version of the installed package."""
+    # it loads an archive reader and a mail parser, which a start need not wait for
+    from importlib.metadata import version
+
+    return version("ecluse")
+
+
 def _last_failure(plane: Plane) -> dict[str, Any] | None:
     if plane.last_failure is None:
         return None

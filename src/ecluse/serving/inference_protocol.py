@@ -7,7 +7,6 @@ Specification: https://github.com/kserve/open-inference-protocol (inference_rest
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import msgspec
@@ -18,7 +17,7 @@ from ecluse.serving.answers import named
 from ecluse.serving.batch import Said, all_said, answer_rows, take, take_request_id
 from ecluse.serving.call import JSON, Call, Reply
 from ecluse.serving.choice import choose
-from ecluse.serving.health import unready
+from ecluse.serving.health import own_version, unready
 from ecluse.serving.plane import Plane
 from ecluse.serving.problems import Refused, excerpt
 from ecluse.serving.rows import as_request
@@ -34,7 +33,7 @@ _encode = msgspec.json.Encoder().encode
 
 async def server(plane: Plane, call: Call) -> Reply:
     """GET /v2: name, version and extensions of this server."""
-    return Reply(200, _encode({"name": "ecluse", "version": version("ecluse"), "extensions": ["binary_tensor_data"]}))
+    return Reply(200, _encode({"name": "ecluse", "version": own_version(), "extensions": ["binary_tensor_data"]}))
 
 
 async def live(plane: Plane, call: Call) -> Reply:

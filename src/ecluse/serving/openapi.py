@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any, Protocol
 
 import msgspec
@@ -13,6 +12,7 @@ from ecluse.serving import answers, batch, invocations
 from ecluse.serving import inference_protocol as protocol
 from ecluse.serving.call import Call, Handler, Reply
 from ecluse.serving.docs_page import make_page
+from ecluse.serving.health import own_version
 from ecluse.serving.plane import Plane
 from ecluse.serving.problems import KINDS
 from ecluse.serving.scorers import Loaded
@@ -101,7 +101,7 @@ def make_document(routes: Iterable[Described], champions: Mapping[str, Loaded]) 
         "openapi": "3.1.0",
         "info": {
             "title": "Écluse",
-            "version": version("ecluse"),
+            "version": own_version(),
             "description": f"Serving {served or 'nothing'}. Every refusal is a problem with a stable code.",
         },
         "paths": paths,
