@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.serving.house import House, Worker, ready_house, running
 
 from ecluse.serving.problems import Refused
@@ -270,3 +272,28 @@ def test_text_that_is_none() -> None:
     with pytest.raises(Refused) as caught:
         read_rows([head], b"\x01\x00\x00\x00\xff", 9)
     assert caught.value.code == "wrong_type"
+
+
+TENSORS = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from("xy"),
+        "shape": st.lists(st.integers(-1, 3), max_size=2),
+        "datatype": st.sampled_from(DATATYPES),
+    },
+    optional={
+        "parameters": st.fixed_dictionaries(
+            {}, optional={"binary_data_size": st.integers(-1, 20) | st.text(max_size=2)}
+        ),
+        "data": st.lists(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3), max_size=3),
+    },
+)
+
+
+@given(inputs=st.lists(TENSORS, max_size=2), tail=st.binary(max_size=24))
+def test_whatever_the_bytes_are_there_are_rows_or_a_refusal(inputs: list[Any], tail: bytes) -> None:
+    try:
+        rows = read_rows(inputs, tail, 2)
+    except Refused:
+        return
+    assert len(rows) <= 2
+    assert all(set(row) == {each["name"] for each in inputs} for row in rows)

@@ -8,9 +8,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from tests.serving.house import House, Worker, ready_house, running
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.serving.house import SCHEMA, House, Worker, ready_house, running
 
-from ecluse.serving.invocations import read_frame
+from ecluse.serving.invocations import read_csv, read_frame
+from ecluse.serving.problems import Refused
+from ecluse.serving.validate import make_form
 
 COLUMNS = ["hours", "plan", "fee", "since", "gift"]
 DATA: list[Any] = [[3.5, "Gold", 1.5, "2024-01-01", True], [700, "Basic", None, "2023-01-01", False]]
@@ -160,3 +164,12 @@ def test_mlflow_writes_what_is_read_here(worker: Worker, expected: list[float]) 
 
 def test_a_single_value_is_a_column_of_one_row() -> None:
     assert read_frame({"inputs": {"x": 1, "plan": "Gold"}}) == [{"x": 1, "plan": "Gold"}]
+
+
+@given(body=st.binary(max_size=60) | st.text(alphabet="hours,gift\n\r\"' 1.e-_tru\x00é", max_size=60).map(str.encode))
+def test_whatever_the_csv_is_there_are_rows_or_a_refusal(body: bytes) -> None:
+    try:
+        rows = read_csv(body, make_form(SCHEMA))
+    except Refused:
+        return
+    assert all(isinstance(row, dict) for row in rows)

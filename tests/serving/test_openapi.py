@@ -58,6 +58,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
 def worker(house: House) -> Iterator[Worker]:
     with running(house, max_batch=16, deadline_ms=10_000) as worker:
         yield worker
+        while CONNECTIONS:
+            CONNECTIONS.popitem()[1].close()
 
 
 @pytest.fixture(scope="module")
