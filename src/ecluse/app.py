@@ -13,7 +13,7 @@ import functools
 import getpass
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,6 +32,7 @@ from ecluse.core.verdict import Finding, Outcome
 if TYPE_CHECKING:
     import polars as pl
 
+    from ecluse.adapters.journal_archive import JournalArchive
     from ecluse.core.event import LedgerRow
     from ecluse.core.rollout import Rollout
     from ecluse.core.version import GateReport, ModelVersion
@@ -93,7 +94,7 @@ class App:
             sealer=load_sealer(self.home / "keys", create=self.settings.profile == "dev" and not published.exists()),
             publisher=PublisherFiles(self.home),
             open_scorer=open_scorer,
-            read_predictions=self._records,
+            read_predictions=self.journal.read,
             tracker=self._tracker,
             actor=self.actor,
         )
@@ -115,6 +116,13 @@ class App:
                 "the project has not been declared yet", where=str(self.home), cure="run `ecluse ingest` first"
             )
         return read_declaration(stored)
+
+    @functools.cached_property
+    def journal(self) -> JournalArchive:
+        """What all workers of this profile have journaled."""
+        from ecluse.adapters.journal_archive import JournalArchive
+
+        return JournalArchive(self.home / "journal")
 
     # -- data ---------------------------------------------------------------------------------------------------------
 
@@ -334,16 +342,8 @@ class App:
         names = {model.name for model in project.models}
         for name in self.settings.models:
             if name not in names:
-                raise DeclarationError(
-                    f"`models.{name}` is no model of the project",
-                    where="ecluse.toml",
-                    cure="models: " + ", ".join(sorted(names)),
-                )
-
-    def _records(self, since: datetime | None, until: datetime | None, last: int | None) -> Iterator[dict[str, Any]]:
-        from ecluse.adapters.journal_reader import read
-
-        return read(self.home / "journal", since=since, until=until, last=last)
+                cure = "models: " + ", ".join(sorted(names))
+                raise DeclarationError(f"`models.{name}` is no model of the project", where="ecluse.toml", cure=cure)
 
     def _tracker(self) -> Tracker | None:
         if not self.settings.mlflow.enabled:

@@ -10,6 +10,8 @@ import pytest
 from tests.cli import documents
 from tests.cli.terminal import ecluse, ingest_all, small_project
 
+from ecluse.adapters.journal_files import Journal
+
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -45,6 +47,7 @@ READING: dict[str, tuple[object, ...]] = {
     "status": ("status",),
     "history": ("history",),
     "mirror": ("mirror",),
+    "journal verify": ("journal", "verify"),
     "train": ("train", "--dry-run"),
 }
 
@@ -105,6 +108,11 @@ WRONG: dict[str, tuple[int, tuple[object, ...]]] = {
     "no address": (2, ("predict", "user_id=u000001", "--url", "ftp://x")),
     "no field": (2, ("predict", "u000001")),
     "no JSON": (2, ("predict", "{user_id")),
+    "no such worker": (4, ("journal", "read", "--worker", "nobody")),
+    "no such kind": (2, ("journal", "read", "--kind", "nope")),
+    "no format": (2, ("journal", "export", "all.csv")),
+    "no journal head": (2, ("journal", "verify", "--head", "w1")),
+    "nobody to erase": (4, ("journal", "erase", "--entity", "nobody", "--why", "x")),
     "no head": (2, ("history", "--verify", "abc")),
     "no clock action": (2, ("clock", "stop")),
     "no moment to set": (2, ("clock", "set")),
@@ -228,7 +236,7 @@ def test_the_threshold_is_changed_and_changed_back(house: Path) -> None:
 def test_a_held_version_is_not_pruned(house: Path) -> None:
     assert ecluse("hold", 1, "--why", "audit", "--json", project=house).json["held"] is True
     said = ecluse("prune", "--dry-run", "--json", project=house)
-    assert 1 not in [version["number"] for version in said.json]
+    assert 1 not in [version["number"] for version in said.json["versions"]]
     assert ecluse("hold", 1, "--why", "over", "--release", "--json", project=house).json["held"] is False
 
 
@@ -248,6 +256,44 @@ def test_scores_that_cannot_be_written_are_an_error(house: Path, tmp_path: Path)
     said = ecluse("score", "--out", tmp_path / "file" / "scores.csv", "--json", project=house)
     assert said.code == 6
     assert said.error["cure"]
+
+
+def test_the_journal_is_verified_read_exported_erased_and_pruned(house: Path, tmp_path: Path) -> None:
+    """Of another model than the one whose monitor would keep its newest predictions however old they are."""
+    root = house / ".ecluse" / "dev" / "journal"
+    times = [f"{year}-05-0{day}T00:00:00.000000Z" for year in (2020, 2024) for day in (1, 2, 3)]
+    with Journal.open(root, "test", durability="process", segment_bytes=400) as journal:
+        for number, at in enumerate(times):
+            record = {
+                "kind": "prediction",
+                "time": at,
+                "model": "other",
+                "entity": f"u{number}",
+                "request_id": str(number),
+            }
+            journal.append(json.dumps(record).encode())
+    head = ecluse("journal", "verify", "--json", project=house).json["heads"]["test"]
+    assert ecluse("journal", "verify", "--head", head, project=house).code == 0
+    read = ecluse("journal", "read", "--worker", "test", "--since", "2024-01-01", "--last", 2, "--json", project=house)
+    assert [each["time"] for each in read.json] == times[-2:]
+    lines = ecluse("journal", "read", "--until", "2021-01-01", project=house).out.splitlines()
+    assert [json.loads(line)["entity"] for line in lines] == ["u0", "u1", "u2"]
+    out = tmp_path / "all.parquet"
+    assert ecluse("journal", "export", out, "--worker", "test", "--json", project=house).json["records"] == 6
+    assert pl.read_parquet(out)["entity"].to_list() == [f"u{each}" for each in range(6)]
+    erased = ecluse("journal", "erase", "--entity", "u4", "--why", "asked for", "--json", project=house)
+    assert erased.json == {"records": {"test": [5]}, "quarantined": []}
+    (gone,) = ecluse("prune", "--json", project=house).json["journal"]
+    assert gone["records"] in (2, 3)
+    assert ecluse("journal", "verify", "--head", head, "--json", project=house).json["problems"] == []
+    left = ecluse("journal", "read", "--worker", "test", "--since", "2021-01-01", "--json", project=house).json
+    assert [each["entity"] for each in left] == ["u3", "u5"]
+    newest = sorted((root / "test").glob("*.seg"))[-1]
+    whole = newest.read_bytes()
+    newest.write_bytes(whole[:-1] + b"!")
+    broken = ecluse("journal", "verify", "--json", project=house)
+    newest.write_bytes(whole)
+    assert (broken.code, len(broken.json["problems"])) == (3, 1)
 
 
 def test_the_head_of_the_ledger_verifies_and_another_does_not(house: Path) -> None:

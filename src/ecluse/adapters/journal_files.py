@@ -23,6 +23,7 @@ from ecluse.core.frame import SALT_BYTES, encode
 
 Durability = Literal["process", "power"]
 SEGMENT_BYTES = 64 * 1024 * 1024
+DAY_SECONDS = 86_400
 
 _WORKER = re.compile(r"[a-z0-9-]+")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -54,6 +55,7 @@ class Journal:
         self.head = found.head
         self._directory, self._lock, self._file = directory, lock, file
         self._number, self._size = found.number, found.size
+        self._day = int(os.fstat(file).st_mtime // DAY_SECONDS)
         self._power, self._segment_bytes = durability == "power", segment_bytes
         self._refusal = ""
 
@@ -112,8 +114,10 @@ class Journal:
             frame, head = encode(head, record, os.urandom(SALT_BYTES))
             frames.append(frame)
         data = b"".join(frames)
-        if self._size and self._size + len(data) > self._segment_bytes:
-            self._rotate()
+        today = int(time.time() // DAY_SECONDS)
+        if self._size and (self._size + len(data) > self._segment_bytes or self._day != today):
+            self._rotate()  # by days too, or where little is asked retention had no whole segment to drop for years
+        self._day = today
         self._write(data)
         self.head, self._size = head, self._size + len(data)
         return list(range(first, head.sequence + 1))

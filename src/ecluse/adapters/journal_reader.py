@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,15 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from ecluse.adapters.journal_segments import Problem, segment_name, segments
+from ecluse.adapters.journal_segments import (
+    START_FILE,
+    Problem,
+    first_segment,
+    kept_segments,
+    read_marker,
+    segment_name,
+)
+from ecluse.adapters.sealing import verify as verify_signature
 from ecluse.core.errors import Corrupt, InvalidInput, NotFound, Unavailable
 from ecluse.core.frame import START, Damage, Frame, Head, link, walk
 from ecluse.core.instants import parse_instant
@@ -57,7 +65,7 @@ def read(
         return in_time and (kind is None or record["kind"] == kind)
 
     report = _raise if problems is None else problems.append
-    directories = _workers(root, worker)
+    directories = _named(root, worker)
     if last is None:
         merged = heapq.merge(*(_entries(each, keep, report) for each in directories), key=_time)
         return (record for _, record in merged)
@@ -65,24 +73,58 @@ def read(
     return (record for _, record in deque(newest, maxlen=last))
 
 
-def verify(root: Path, *, heads: Mapping[str, Head] | None = None) -> list[Problem]:
+def verify(
+    root: Path, *, heads: Mapping[str, Head] | None = None, trusted: Sequence[str] | None = None
+) -> list[Problem]:
     """Every place where a header, a payload, the chain or the row of segments is not as written; [] when all is.
 
     A cut at the very end, on a frame's edge, leaves a shorter but whole chain: only ``heads`` (worker to a head noted
-    elsewhere, see ``Journal.head``) can show it, or a chain that was written anew. Linear in the bytes of the journal.
-    Raises Unavailable on a read error.
+    elsewhere, see ``Journal.head``) can show it, or a chain that was written anew. Where retention has dropped segments,
+    their end is believed from ``start.json``: with ``trusted`` (public keys, hex) only when one of them has signed it.
+    Linear in the bytes of the journal. Raises Unavailable on a read error.
     """
     anchors = dict(heads or {})
-    directories = _workers(root, None)
-    problems = [found for each in directories for found in _verify_worker(each, anchors.pop(each.name, None))]
+    directories = worker_directories(root)
+    problems = [found for each in directories for found in _verify_worker(each, anchors.pop(each.name, None), trusted)]
     return problems + [
         Problem(name, segment_name(1), 0, anchor.sequence, "the worker's directory is missing")
         for name, anchor in sorted(anchors.items())
     ]
 
 
-def _verify_worker(directory: Path, anchor: Head | None) -> Iterator[Problem]:
-    worker, head, number, anchored = directory.name, START, 0, anchor is None or anchor == START
+def heads(root: Path) -> dict[str, Head]:
+    """Per worker the last whole record's sequence and hash: what to note elsewhere for ``verify``. Raises Unavailable."""
+    found: dict[str, Head] = {}
+    for directory in worker_directories(root):
+        for path in reversed(_segments(directory)):
+            if frames := [each for each in _items(path) if isinstance(each, Frame)]:
+                found[directory.name] = Head(frames[-1].header.sequence, frames[-1].header.hash)
+                break
+    return found
+
+
+def _start(directory: Path, trusted: Sequence[str] | None) -> tuple[Head, int, str]:
+    """The head before the first segment kept, how many segments were dropped, and what is wrong with what says so."""
+    try:
+        marker = read_marker(directory)
+        if marker is None:
+            return START, 0, ""
+        start, signed = marker
+        if trusted is not None:
+            verify_signature(signed, trusted)
+    except Corrupt as error:
+        return START, 0, error.what
+    return Head(start.sequence, bytes.fromhex(start.hash)), start.segment - 1, ""
+
+
+def _verify_worker(directory: Path, anchor: Head | None, trusted: Sequence[str] | None) -> Iterator[Problem]:
+    worker, (head, number, what) = directory.name, _start(directory, trusted)
+    if what:
+        yield Problem(worker, START_FILE, 0, 1, what)
+    what = _anchor_flaw(head, anchor)
+    if what:
+        yield Problem(worker, START_FILE, 0, head.sequence, what)
+    anchored = anchor is None or anchor == START or anchor.sequence <= head.sequence
     paths = _segments(directory)
     for path in paths:
         for missing in range(number + 1, int(path.stem)):
@@ -98,6 +140,8 @@ def _verify_worker(directory: Path, anchor: Head | None) -> Iterator[Problem]:
             anchored = anchored or (anchor is not None and head.sequence == anchor.sequence)
             if what:
                 yield Problem(worker, path.name, item.offset, expected, what)
+    if number and not paths:
+        yield Problem(worker, segment_name(number + 1), 0, head.sequence + 1, "the segment is missing")
     if not anchored and anchor is not None:
         segment = paths[-1] if paths else directory / segment_name(1)
         size = segment.stat().st_size if paths else 0
@@ -114,12 +158,12 @@ def _anchor_flaw(head: Head, anchor: Head | None) -> str:
 def _record_flaw(item: Frame | Damage) -> str:
     if isinstance(item, Damage):
         return item.what
-    entry = _decode(item)
+    entry = decode(item)
     return entry if isinstance(entry, str) else ""
 
 
-def _decode(frame: Frame) -> Entry | str | None:
-    """Time and record; None when erased; what is wrong when it is no record."""
+def decode(frame: Frame) -> Entry | str | None:
+    """A frame's time and record; None when erased; what is wrong when it is no record."""
     if frame.record is None:
         return None
     try:
@@ -156,7 +200,7 @@ def _segment_entries(path: Path, paths: list[Path], keep: Keep, report: Report) 
         if _is_torn_end(path, paths, item):
             return
         sequence = item.header.sequence if item.header else sequence and sequence + 1
-        entry = item.what if isinstance(item, Damage) else _decode(item)
+        entry = item.what if isinstance(item, Damage) else decode(item)
         if isinstance(entry, str):
             report(Problem(path.parent.name, path.name, item.offset, sequence, entry))
         elif entry is not None and keep(entry):
@@ -167,6 +211,9 @@ def _items(path: Path, start: int = 0) -> Iterator[Frame | Damage]:
     try:
         with path.open("rb") as stream:
             yield from walk(stream, start)
+    except FileNotFoundError as error:
+        if int(path.stem) >= first_segment(path.parent):  # else retention has dropped it meanwhile
+            raise _unreadable(path, error) from error
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -182,11 +229,16 @@ def _has_changed(path: Path, damage: Frame | Damage) -> bool:
     return next(_items(path, damage.offset), None) != damage
 
 
-def _workers(root: Path, worker: str | None) -> list[Path]:
-    if worker is not None:
-        if not (root / worker).is_dir():
-            raise NotFound(f"journal of worker {worker}", where=str(root), cure="leave the worker out to read all")
-        return [root / worker]
+def _named(root: Path, worker: str | None) -> list[Path]:
+    if worker is None:
+        return worker_directories(root)
+    if not (root / worker).is_dir():
+        raise NotFound(f"journal of worker {worker}", where=str(root), cure="leave the worker out to read all")
+    return [root / worker]
+
+
+def worker_directories(root: Path) -> list[Path]:
+    """The directory of every worker, by name. Raises Unavailable."""
     try:
         return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     except OSError as error:
@@ -195,7 +247,7 @@ def _workers(root: Path, worker: str | None) -> list[Path]:
 
 def _segments(directory: Path) -> list[Path]:
     try:
-        return segments(directory)
+        return kept_segments(directory)
     except OSError as error:
         raise _unreadable(directory, error) from error
 

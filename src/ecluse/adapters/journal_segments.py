@@ -5,6 +5,7 @@ The writer (journal_files.py) and the reader (journal_reader.py) share this. Sta
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,8 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecluse.core.codec import from_plain
+from ecluse.core.document import Signed
+from ecluse.core.errors import Corrupt, DeclarationError
 from ecluse.core.frame import START, Damage, Frame, Head, link, walk
+from ecluse.core.journal import Start, read_start
 
+START_FILE = "start.json"
 _SEGMENT = re.compile(r"\d{8}\.seg")
 
 
@@ -53,6 +59,37 @@ def segment_name(number: int) -> str:
 def segments(directory: Path) -> list[Path]:
     """The worker's segments, oldest first. Raises OSError."""
     return sorted(path for path in directory.iterdir() if _SEGMENT.fullmatch(path.name))
+
+
+def read_marker(directory: Path) -> tuple[Start, Signed] | None:
+    """Where retention says the worker's journal begins, and the signature; None where nothing was dropped. Raises Corrupt, OSError."""
+    try:
+        text = (directory / START_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except UnicodeError:
+        text = ""
+    try:
+        signed = from_plain(Signed, json.loads(text), where=START_FILE)
+        plain = json.loads(signed.payload)
+    except (ValueError, DeclarationError):
+        raise Corrupt("the journal's start cannot be read", where=f"{directory.name}/{START_FILE}") from None
+    return read_start(plain, directory.name), signed
+
+
+def first_segment(directory: Path) -> int:
+    """Number of the first segment retention keeps; 1 where nothing was dropped, or what says so cannot be read. Raises OSError."""
+    try:
+        marker = read_marker(directory)
+    except Corrupt:
+        return 1
+    return marker[0].segment if marker else 1
+
+
+def kept_segments(directory: Path) -> list[Path]:
+    """The worker's segments without those that retention has dropped, or was killed before deleting. Raises OSError."""
+    first = first_segment(directory)
+    return [path for path in segments(directory) if int(path.stem) >= first]
 
 
 def recover(directory: Path, directory_fd: int) -> Recovered:

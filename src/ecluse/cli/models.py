@@ -188,15 +188,19 @@ def prune(
     model: ModelName = None,
     dry_run: Annotated[bool, Option("--dry-run", help="only say what would be deleted")] = False,
 ) -> Reply:
-    """Delete versions that retention no longer keeps: never the champion, what can be rolled back to, a candidate or one held for audit."""
-    gone = shell.app.prune(shell.model(model), dry_run=dry_run)
+    """Delete versions and journal segments that retention no longer keeps: never the champion, what can be rolled back to, a candidate or
+    one held for audit, and no record a monitor still reads.
+    """
+    from ecluse.loop.journal import prune_journal
+
+    app = shell.app
+    gone = app.prune(shell.model(model), dry_run=dry_run)
+    old = prune_journal(app.world, app.declared, app.settings, app.journal, dry_run)
     verb = "would be deleted" if dry_run else "deleted"
-    return Reply(
-        gone,
-        table(["version", "bundle", ""], [(v.number, v.bundle[:12], verb) for v in gone])
-        if gone
-        else "nothing to prune",
-    )
+    rows = [(f"version {v.number}", v.bundle[:12], verb) for v in gone]
+    rows += [(f"journal of {e.start.worker}", f"{e.records} records before {e.start.sequence + 1}", verb) for e in old]
+    text = table(["what", "which", ""], rows) if rows else "nothing to prune"
+    return Reply({"versions": gone, "journal": old}, text)
 
 
 def _run_row(run: Run, metrics: list[str]) -> tuple[object, ...]:

@@ -28,6 +28,8 @@ KINDS = {
     "monitor.judged": "a window was compared with its reference",
     "drift.detected": "a monitor was breached",
     "loop.decided": "the loop decided what follows an event",
+    "journal.pruned": "old segments of a worker's journal were deleted by retention",
+    "journal.erased": "records of the journal were blanked for good",
     "clock.set": "the data clock was moved",
     "key.added": "an API key was made",
     "key.revoked": "an API key was given its end",

@@ -17,6 +17,7 @@ from ecluse.core.bundle import Bundle
 from ecluse.core.document import Document, Signed
 from ecluse.core.event import Event, LedgerRow
 from ecluse.core.expression import Value
+from ecluse.core.journal import Expired, Start
 from ecluse.core.rollout import Rollout
 from ecluse.core.snapshot import Snapshot
 from ecluse.core.version import GateReport, ModelVersion, Run, Stage
@@ -286,6 +287,26 @@ class Journal(Protocol):
 
     def close(self) -> None:
         """Flush and release."""
+        ...
+
+
+class JournalArchive(Protocol):
+    """The journals of all workers as the control plane sees them. Every call raises Unavailable when the disk refuses."""
+
+    def expired(self, before: datetime) -> Sequence[Expired]:
+        """Per worker the oldest whole segments of which no record is of ``before`` or later; never its newest segment."""
+        ...
+
+    def drop(self, start: Start, marker: Signed) -> None:
+        """Delete a worker's segments before ``start``; the marker, a signed ``start``, says so to whoever verifies."""
+        ...
+
+    def naming(self, entity: str) -> Mapping[str, Sequence[int]]:
+        """Per worker the sequences of records about an entity's key, outcomes of its requests among them."""
+        ...
+
+    def erase(self, places: Mapping[str, Sequence[int]]) -> int:
+        """Blank these records for good; returns how many were not blank before. Idempotent."""
         ...
 
 

@@ -209,11 +209,15 @@ class Serving:
 
 @dataclass(frozen=True)
 class Retention:
-    """What ``ecluse prune`` keeps besides the champion, what can be rolled back to, candidates and versions held for audit."""
+    """What ``ecluse prune`` keeps besides the champion, what can be rolled back to, candidates and versions held for audit.
+
+    ``journal``: how long predictions and outcomes are kept, longer where a monitor's window or a label's delay needs it.
+    """
 
     archived: int = 5
     runs: int = 20
     rollback: int = 3
+    journal: timedelta = timedelta(days=400)
 
 
 @dataclass(frozen=True)
