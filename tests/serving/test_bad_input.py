@@ -145,20 +145,16 @@ def test_a_body_that_never_comes(worker: Worker) -> None:
     assert b"body_timeout" in answer
 
 
-def test_more_requests_at_once_than_allowed(worker: Worker) -> None:
+def test_bodies_that_come_slowly_hold_no_place(worker: Worker) -> None:
     parts = urlsplit(worker.url)
     head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
-    waiting = [socket.create_connection((parts.hostname, parts.port)) for _ in range(4)]
+    waiting = [socket.create_connection((parts.hostname, parts.port)) for _ in range(8)]
     for connection in waiting:
         connection.sendall(head)
     time.sleep(0.1)
-    found = worker.call("POST", "/predict", GOOD)
-    assert (found[0], problem(found)["code"], found[1]["retry-after"]) == (503, "overloaded", "1")
-    assert worker.call("GET", "/health")[0] == 200, "whoever looks after the server still gets in"
+    assert worker.predict()[0] == 200
     for connection in waiting:
         connection.close()
-    worker.wait("the places are free again", lambda health: health["in_flight"] == 0)
-    assert worker.predict()[0] == 200
 
 
 def test_another_host_is_not_answered(worker: Worker) -> None:

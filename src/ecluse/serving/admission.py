@@ -1,24 +1,24 @@
-"""How many requests are answered at once: a place for each, none beyond the bound."""
+"""A request's place among those being answered."""
 
 from __future__ import annotations
 
 from ecluse.serving.call import Call
 from ecluse.serving.plane import Plane
-from ecluse.serving.problems import Refused
 
 
 class Admitted:
-    """``async with Admitted(plane, call):`` a place among the requests in flight. Raises Refused ``overloaded`` when there is none."""
+    """``async with Admitted(plane, call):`` a place among the requests in flight. Raises Refused: overloaded, deadline_exceeded.
 
-    __slots__ = ("_plane",)
+    Read the body before: a body that comes slowly must not hold a place.
+    """
+
+    __slots__ = ("_admission", "_deadline")
 
     def __init__(self, plane: Plane, call: Call) -> None:
-        self._plane = plane
+        self._admission, self._deadline = plane.admission, call.deadline
 
     async def __aenter__(self) -> None:
-        if self._plane.in_flight >= self._plane.serving.max_in_flight:
-            raise Refused("overloaded", f"{self._plane.in_flight} requests are in flight")
-        self._plane.in_flight += 1
+        await self._admission.enter(self._deadline)
 
     async def __aexit__(self, *error: object) -> None:
-        self._plane.in_flight -= 1
+        self._admission.leave()

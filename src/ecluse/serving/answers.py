@@ -27,15 +27,17 @@ _encode = msgspec.json.Encoder().encode
 
 async def predict(plane: Plane, call: Call) -> Reply:
     """POST /predict: one prediction."""
+    body = await call.body(plane)
     async with Admitted(plane, call):
-        body = await call.body(plane)
         loaded = choose(
             plane, call.parameters.get("name")
         )  # taken once: validation, score and answer are of one version
         call.model, call.version = loaded.model, str(loaded.number)
         value = parse_object(body)
         _take_request_id(call, value)
+        call.in_time()
         case = await prepare(loaded, value, call.request_id, plane.parts.online, plane.now(), call.started)
+        call.in_time()
         scores = await before(call, asyncio.to_thread(run, case)) if loaded.blocking else run(case)
         answer, prediction = conclude(case, scores, plane.parts.journal)
     plane.metrics.journal_records.labels("prediction").inc()
@@ -48,8 +50,8 @@ async def predict(plane: Plane, call: Call) -> Reply:
 
 async def outcomes(plane: Plane, call: Call) -> Reply:
     """POST /outcomes: truths that arrived, journaled together or not at all."""
+    body = await call.body(plane)
     async with Admitted(plane, call):
-        body = await call.body(plane)
         records = read_outcomes(body, plane.fleet.champions, call.parameters.get("name"), plane.now())
         write_outcomes(records, plane.parts.journal)
     plane.metrics.journal_records.labels("outcome").inc(len(records))
@@ -76,6 +78,7 @@ async def models(plane: Plane, call: Call) -> Reply:
 async def metrics(plane: Plane, call: Call) -> Reply:
     """GET /metrics: Prometheus text."""
     plane.metrics.in_flight.set(plane.in_flight)
+    plane.metrics.waiting.set(plane.admission.waiting)
     plane.metrics.ready.set(truth.unready(plane) is None)
     with contextlib.suppress(EcluseError):  # told by ecluse_online_answers; the last ages stand
         for view, age in (await plane.feature_ages()).items():

@@ -10,9 +10,10 @@ from ecluse.core.access import KeyGrant
 from ecluse.serving.access import EVERYBODY
 from ecluse.serving.body import Receive, read_body
 from ecluse.serving.plane import Plane
-from ecluse.serving.problems import Refused
+from ecluse.serving.problems import Refused, excerpt
 
 JSON, PROBLEM = b"application/json", b"application/problem+json"
+TIMEOUT_HEADER = b"x-request-timeout-ms"
 
 
 @dataclass
@@ -41,8 +42,20 @@ class Call:
         if time.perf_counter() >= self.deadline:
             raise Refused("deadline_exceeded")
 
+    def hurry(self) -> None:
+        """Take the caller's own deadline, when it is sooner. Raises Refused ``invalid_deadline``."""
+        if (asked := self.headers.get(TIMEOUT_HEADER)) is None:
+            return
+        if not asked.isdigit() or len(asked) > 9:
+            raise Refused("invalid_deadline", f"X-Request-Timeout-Ms is {excerpt(asked.decode('latin-1'))}")
+        self.deadline = min(self.deadline, self.started + int(asked) / 1_000)
+
     async def body(self, plane: Plane, kinds: tuple[bytes, ...] = (JSON,)) -> bytes | bytearray:
-        """The body, declared as one of these media types. Raises Refused (too large, too late, another type), or Gone."""
+        """The body, declared as one of these media types. Raises Refused (too large, too late, another type), or Gone.
+
+        Refused ``overloaded`` at once, before a byte of it is read, when there would be no place for the request.
+        """
+        plane.admission.check()
         return await read_body(self.receive, self.headers, plane.serving.max_body_bytes, self.deadline, kinds)
 
 

@@ -21,6 +21,7 @@ def health(plane: Plane) -> dict[str, Any]:
         "journal": {"writable": plane.journal_problem is None, "problem": plane.journal_problem},
         "online": {"answers": plane.online_problem is None, "problem": plane.online_problem},
         "in_flight": plane.in_flight,
+        "waiting": plane.admission.waiting,
         "last_load_failure": _last_failure(plane),
     }
 

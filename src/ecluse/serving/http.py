@@ -52,10 +52,19 @@ class Application:
         )
         await self._send(send, call, reply)
 
+    async def turn_away(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer a request on a connection too many, and close it."""
+        call = Call(scope["method"], scope["path"], {}, receive, 0.0, 0.0, secrets.token_hex(8))
+        refused = Refused("overloaded", "too many connections are open")
+        refused.headers = [(b"connection", b"close")]
+        self.plane.metrics.count(call.route, "", "", refused.kind.status, refused.code, 0.0)
+        await self._send(send, call, self._refuse(call, refused))
+
     async def _answer(self, call: Call) -> Reply:
         self.hosts.check(call.headers)
         if (shown := call.headers.get(b"x-request-id")) is not None:
             call.request_id = read_request_id(shown.decode("latin-1"), "X-Request-Id") or call.request_id
+        call.hurry()
         route, call.parameters = self.router.find(call.method, call.path)
         call.route = route.path
         if route.permission != OPEN and self.plane.needs_key:

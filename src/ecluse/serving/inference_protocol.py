@@ -62,8 +62,8 @@ async def model(plane: Plane, call: Call) -> Reply:
 
 async def infer(plane: Plane, call: Call) -> Reply:
     """POST /v2/models/{name}/infer: a prediction for each row of the tensors, all or none."""
+    body = bytes(await call.body(plane, (JSON, OCTETS)))
     async with Admitted(plane, call):
-        body = bytes(await call.body(plane, (JSON, OCTETS)))
         loaded = _choose(plane, call)
         head, tail = _split(call, body)
         value = _read(parse_object(head))

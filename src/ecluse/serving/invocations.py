@@ -30,8 +30,8 @@ _encode = msgspec.json.Encoder().encode
 
 async def invocations(plane: Plane, call: Call) -> Reply:
     """POST /invocations: a prediction for each row of a frame, all or none."""
+    body = await call.body(plane, (JSON, CSV))
     async with Admitted(plane, call):
-        body = await call.body(plane, (JSON, CSV))
         loaded = take(call, choose(plane, call.parameters.get("name")))
         is_csv = call.headers.get(b"content-type", JSON).split(b";")[0].strip().lower() == CSV
         rows = read_csv(bytes(body), loaded.form) if is_csv else read_frame(parse_object(body))

@@ -29,6 +29,7 @@ class Metrics:
             registry=registry,
         )
         self.in_flight = Gauge("ecluse_requests_in_flight", "Requests being answered.", registry=registry)
+        self.waiting = Gauge("ecluse_requests_waiting", "Requests waiting for a place.", registry=registry)
         self.generation = Gauge("ecluse_document_generation", "Generation of the document followed.", registry=registry)
         self.document_refused = Gauge(
             "ecluse_document_refused", "1 while the document last seen is refused.", registry=registry

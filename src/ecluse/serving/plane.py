@@ -14,6 +14,7 @@ from ecluse.core.instants import to_micros
 from ecluse.core.ports import Journal, OnlineReads
 from ecluse.core.settings import Serving
 from ecluse.serving.metrics import Metrics
+from ecluse.serving.places import Places
 from ecluse.serving.published import Follower
 from ecluse.serving.scorers import Failure, Fleet, Load, Loaded, next_fleet
 
@@ -38,7 +39,7 @@ class Plane:
     def __init__(self, parts: Parts, serving: Serving, *, profile: str, metrics: Metrics) -> None:
         self.parts, self.serving, self.profile, self.metrics = parts, serving, profile, metrics
         self.fleet = Fleet()
-        self.in_flight = 0
+        self.admission = Places(serving.max_in_flight, serving.max_waiting)
         self.started = False
         self.draining = False
         self.journal_problem: str | None = "not probed yet"
@@ -46,6 +47,11 @@ class Plane:
         self.online_answered = False  # once is enough to be ready: a fault of a shared store must not empty the pool
         self.last_failure: tuple[Failure, str] | None = None
         self.log: Callable[[str, dict[str, object]], None] = lambda event, facts: None
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being answered, those still arriving or waiting for a place not counted."""
+        return self.admission.in_flight
 
     @property
     def keys(self) -> tuple[KeyGrant, ...]:

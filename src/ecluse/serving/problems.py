@@ -31,6 +31,10 @@ KINDS: dict[str, Kind] = {
         404, "No such route", "POST /predict, POST /models/{name}/predict, GET /models, /health, /ready, /metrics"
     ),
     "method_not_allowed": Kind(405, "This route has another method", "use a method named in the header Allow"),
+    "invalid_request": Kind(400, "This is not HTTP/1.1", "send a request as RFC 9112 has it"),
+    "invalid_deadline": Kind(400, "The deadline cannot be read", "send whole milliseconds in X-Request-Timeout-Ms"),
+    "header_timeout": Kind(408, "The headers did not arrive in time", "send the whole request at once"),
+    "headers_too_large": Kind(431, "The headers are too large", "send fewer or shorter headers"),
     "body_timeout": Kind(408, "The body did not arrive in time", "send the whole body at once"),
     "body_too_large": Kind(413, "The body is too large", "send one request for each prediction"),
     "unsupported_media_type": Kind(415, "The body is not declared as JSON", "send `Content-Type: application/json`"),

@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import signal
 import socket
 import time
 from collections.abc import Callable, Generator
+from http import HTTPStatus
+from typing import Any, cast
 
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from ecluse.core.errors import Conflict, InvalidInput
+from ecluse.serving.call import PROBLEM
 from ecluse.serving.http import Application
+from ecluse.serving.problems import Refused, problem_body
 
 QUIET_SECONDS = 0.5
+HEAD_BYTES = 65_536
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -53,6 +61,85 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+class _Connection(HttpToolsProtocol):
+    """uvicorn's connection with what it lacks: a deadline and a size for headers, a bound on connections, problems as answers.
+
+    A connection on which no request is under way must have sent the whole head of one within ``header_seconds`` of its first byte (or of
+    its beginning); between requests uvicorn's own keep-alive timeout holds. The timer is armed only for a head that comes in pieces.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._application = cast(Application, config.app)
+        self._limits = self._application.plane.serving
+        self._patience: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Arm the deadline of the first head; a connection too many gets one answer, one far too many none."""
+        super().connection_made(transport)
+        if len(self.connections) > 2 * self._limits.max_connections:
+            transport.abort()
+        elif len(self.connections) > self._limits.max_connections:
+            self.app = self._application.turn_away
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Disarm."""
+        self._relax()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; while that brings no request under way, its head is counted and timed."""
+        if self._idle:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if not self._idle:
+            self._relax()
+        elif self._head_bytes > HEAD_BYTES:
+            self._turn_down("headers_too_large")
+        elif not self.transport.is_closing():
+            self._watch()
+
+    def send_400_response(self, msg: str) -> None:
+        """A problem instead of uvicorn's plain text."""
+        self._turn_down("invalid_request")
+
+    @property
+    def _idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _watch(self) -> None:
+        if self._patience is None:
+            self._patience = self.loop.call_later(self._limits.header_seconds, self._turn_down, "header_timeout")
+
+    def _relax(self) -> None:
+        self._head_bytes = 0
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _turn_down(self, code: str) -> None:
+        """Answer what is no request, and close. A connection that sent nothing at all is closed without a word."""
+        if self.transport.is_closing():
+            return
+        if self._head_bytes or code == "invalid_request":
+            refused = Refused(code)
+            body = problem_body(refused, secrets.token_hex(8))
+            head = f"HTTP/1.1 {refused.kind.status} {HTTPStatus(refused.kind.status).phrase}\r\n"
+            head += f"content-type: {PROBLEM.decode()}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            self.transport.write(head.encode() + body)
+            self._application.plane.metrics.count("other", "", "", refused.kind.status, code, 0.0)
+        self._relax()
+        self.transport.close()
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handlers: it closes idle connections at once, which loses requests already on their way."""
 
@@ -71,7 +158,7 @@ async def _serve(application: Application, listener: socket.socket, started: Cal
     plane = application.plane
     config = uvicorn.Config(
         application,
-        http="httptools",
+        http=_Connection,
         ws="none",
         lifespan="off",
         log_config=None,
