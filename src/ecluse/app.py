@@ -76,7 +76,7 @@ class App:
         from ecluse.adapters.bundles_files import BundlesFiles
         from ecluse.adapters.clock import project_clock
         from ecluse.adapters.database.sqlite import SqliteState
-        from ecluse.adapters.online_sqlite import OnlineSqlite
+        from ecluse.adapters.online import open_online, resolved
         from ecluse.adapters.publisher_files import PublisherFiles
         from ecluse.adapters.sealing import load_sealer
         from ecluse.adapters.snapshots_files import SnapshotsFiles
@@ -90,7 +90,7 @@ class App:
             state=state,
             snapshots=SnapshotsFiles(self.home / "snapshots"),
             bundles=BundlesFiles(self.home / "bundles"),
-            online=OnlineSqlite.open(self.home / "online.db"),
+            online=open_online(self.home, resolved(self.settings)),
             sealer=load_sealer(self.home / "keys", create=self.settings.profile == "dev" and not published.exists()),
             publisher=PublisherFiles(self.home),
             open_scorer=open_scorer,
@@ -307,6 +307,7 @@ class App:
 
     def worker_command(self, *, host: str | None = None, port: int | None = None) -> tuple[str, list[str]]:
         """Publish, then the address and the command line of this project's worker."""
+        from ecluse.adapters.online import resolved
         from ecluse.loop.publish import publish
 
         publish(self.world, self.settings)
@@ -317,7 +318,8 @@ class App:
         )
         command = [sys.executable, "-m", "ecluse.worker", "--home", str(self.home), "--profile", self.settings.profile]
         command += ["--trusted-key", self.world.sealer.public_key, "--log-level", self.settings.log.level]
-        return f"http://{serving.host}:{serving.port}", [*command, "--serving", canonical(serving).decode()]
+        command += ["--serving", canonical(serving).decode(), "--stores", canonical(resolved(self.settings)).decode()]
+        return f"http://{serving.host}:{serving.port}", command
 
     def ask(self, fields: Mapping[str, Any], *, model: str | None = None, url: str | None = None) -> Mapping[str, Any]:
         """A prediction from the running server. Raises NotFound, InvalidInput, Unavailable."""

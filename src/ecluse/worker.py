@@ -16,12 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ecluse.adapters.bundles_files import BundlesFiles
 from ecluse.adapters.files import disk
 from ecluse.adapters.journal_files import Journal
 from ecluse.adapters.journal_group import GroupJournal, open_journal
-from ecluse.adapters.online_sqlite import OnlineSqlite
+from ecluse.adapters.online import open_reads
 from ecluse.adapters.publisher_files import FILE, PublisherFiles
 from ecluse.adapters.scorer_onnx import OnnxScorer
 from ecluse.adapters.scorer_skops import ProcessScorer
@@ -31,7 +32,7 @@ from ecluse.core.codec import from_plain
 from ecluse.core.document import Signed
 from ecluse.core.errors import Conflict, Corrupt, DeclarationError, EcluseError, NotAllowed, NotFound, Unavailable
 from ecluse.core.ports import Scorer
-from ecluse.core.settings import PROFILES, Serving
+from ecluse.core.settings import PROFILES, Serving, Stores
 from ecluse.serving.http import Application
 from ecluse.serving.metrics import Metrics
 from ecluse.serving.plane import Parts, Plane
@@ -41,6 +42,7 @@ from ecluse.serving.server import bind, serve
 
 PUBLIC_KEY = "sealing.pub"
 LOCK = "serve.lock"
+FILES = Stores()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,15 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parse(arguments)
     _set_logging(given.log_level)
     try:
-        serving = _serving(given)
-        run(Path(given.home), serving, profile=given.profile, worker=given.worker, trusted_key=given.trusted_key)
+        serving, stores = _serving(given), from_plain(Stores, _json("--stores", given.stores), where="--stores")
+        named = {"profile": given.profile, "worker": given.worker, "trusted_key": given.trusted_key}
+        run(Path(given.home), serving, stores, **named)
     except EcluseError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     return 0
 
 
-def run(home: Path, serving: Serving, *, profile: str, worker: str = "w1", trusted_key: str = "") -> None:
+def run(
+    home: Path, serving: Serving, stores: Stores = FILES, *, profile: str, worker: str = "w1", trusted_key: str = ""
+) -> None:
     """Serve ``home`` until SIGTERM or SIGINT. Raises Conflict (port in use, another server), NotAllowed (no API key), NotFound, Unavailable."""
     if not home.is_dir():
         raise NotFound(
@@ -65,7 +70,7 @@ def run(home: Path, serving: Serving, *, profile: str, worker: str = "w1", trust
     lock = _take_lock(home / LOCK)
     listener = bind(serving.host, serving.port)
     address = listener.getsockname()[:2]
-    application = Application(compose(home, serving, profile=profile, worker=worker, trusted_key=trusted_key))
+    application = Application(compose(home, serving, stores, profile=profile, worker=worker, trusted_key=trusted_key))
     log = logging.getLogger("ecluse.serving")
     application.plane.log = lambda event, facts: log.info(event, extra={"facts": facts})
 
@@ -83,7 +88,9 @@ def run(home: Path, serving: Serving, *, profile: str, worker: str = "w1", trust
     log.info("stopped", extra={"facts": {"worker": worker}})
 
 
-def compose(home: Path, serving: Serving, *, profile: str, worker: str, trusted_key: str = "") -> Plane:
+def compose(
+    home: Path, serving: Serving, stores: Stores = FILES, *, profile: str, worker: str, trusted_key: str = ""
+) -> Plane:
     """The data plane over the adapters of ``home``. Raises NotAllowed, NotFound, Conflict, Unavailable."""
     published, kept = PublisherFiles(home), PublisherFiles(home / "cache" / worker)
     follower = Follower(
@@ -103,7 +110,7 @@ def compose(home: Path, serving: Serving, *, profile: str, worker: str, trusted_
         )
     journal = open_journal(home / "journal", worker, serving.durability)
     parts = Parts(
-        online=OnlineSqlite.open(home / "online.db", read_only=True),
+        online=open_reads(home, stores),
         journal=journal,
         follower=follower,
         load=make_load(BundlesFiles(home / "bundles"), verify, open_scorer),
@@ -126,6 +133,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--home", required=True, help="the profile's state, such as .ecluse/dev")
     parser.add_argument("--profile", default="dev", choices=PROFILES)
     parser.add_argument("--serving", default="{}", help="the [serving] settings as JSON")
+    parser.add_argument("--stores", default="{}", help="the [stores] settings as JSON")
     parser.add_argument("--host", default=None)
     parser.add_argument("--port", default=None, type=int, help="0: any free one (see serve.lock)")
     parser.add_argument("--worker", default="w1", help="name of this worker's journal")
@@ -135,13 +143,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _serving(given: argparse.Namespace) -> Serving:
-    try:
-        plain = json.loads(given.serving)
-    except ValueError as error:
-        raise DeclarationError(f"--serving is not JSON: {error}", cure="give one JSON object") from None
-    serving = from_plain(Serving, plain, where="--serving")
+    serving = from_plain(Serving, _json("--serving", given.serving), where="--serving")
     host, port = given.host or serving.host, serving.port if given.port is None else given.port
     return replace(serving, host=host, port=port)
+
+
+def _json(option: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DeclarationError(f"{option} is not JSON: {error}", cure="give one JSON object") from None
 
 
 def _trusted_key(directory: Path, given: str) -> str:

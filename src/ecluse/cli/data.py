@@ -44,10 +44,10 @@ def _ingest(shell: Shell, folder: Path, as_of: str, only: list[str] | None, *, d
 
 
 def materialize(shell: Shell, *, at: Annotated[str | None, Option("--at", help="moment (now)")] = None) -> Reply:
-    """Bring the online store up to now; newer values are never overwritten with older ones."""
+    """Bring the online store up to now; newer values are never overwritten with older ones, nor with the same."""
     result = shell.app.materialize(parse_instant(at, where="--at") if at else None)
     rows = [(each.view, each.written, each.kept) for each in result.views]
-    text = f"features as of {format_instant(result.moment)}\n\n" + table(["view", "written", "kept newer"], rows)
+    text = f"features as of {format_instant(result.moment)}\n\n" + table(["view", "written", "kept"], rows)
     return Reply(result, text)
 
 

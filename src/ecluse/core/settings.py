@@ -26,6 +26,7 @@ RESERVED_ENVIRONMENT = (
     "ECLUSE_API_KEY",
     "ECLUSE_LAUNCHED_BY",
     "ECLUSE_FAILPOINT",
+    "ECLUSE_ONLINE_PASSWORD",
 )
 
 
@@ -38,9 +39,22 @@ class Time:
 
 @dataclass(frozen=True)
 class Stores:
-    """Where state lives; empty means embedded files under ``.ecluse/<profile>/``."""
+    """Where state lives; empty means embedded files under ``.ecluse/<profile>/``.
+
+    ``online``: ``redis[s]://[user@]host[:port][/database]``, its password in ``ECLUSE_ONLINE_PASSWORD``; ``online_prefix`` begins every key
+    there (empty: ``ecluse:<project>:<profile>``). A worker waits ``online_connect_ms`` for a connection, ``online_read_ms`` for an answer.
+    """
 
     online: str = ""
+    online_prefix: str = ""
+    online_connect_ms: int = 500
+    online_read_ms: int = 50
+
+    def __post_init__(self) -> None:
+        if min(self.online_connect_ms, self.online_read_ms) < 1:
+            raise DeclarationError(
+                "a time to wait below 1 ms", where="stores", cure="give whole milliseconds from 1 on"
+            )
 
 
 @dataclass(frozen=True)

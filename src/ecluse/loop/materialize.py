@@ -22,7 +22,7 @@ from ecluse.loop.dataset import current_dataset, histories
 
 @dataclass(frozen=True)
 class ViewMaterialized:
-    """Rows of one view: ``written``, and ``kept`` because the store already holds values of a later moment; ``live`` have an event."""
+    """Rows of one view: ``written``, and ``kept`` because the store holds the same or values of a later moment; ``live`` have an event."""
 
     view: str
     written: int

@@ -80,6 +80,7 @@ async def metrics(plane: Plane, call: Call) -> Reply:
     plane.metrics.in_flight.set(plane.in_flight)
     plane.metrics.waiting.set(plane.admission.waiting)
     plane.metrics.ready.set(truth.unready(plane) is None)
+    plane.metrics.online_answers.set(plane.online_problem is None)
     with contextlib.suppress(EcluseError):  # told by ecluse_online_answers; the last ages stand
         for view, age in (await plane.feature_ages()).items():
             plane.metrics.feature_age.labels(view).set(age)

@@ -114,7 +114,6 @@ class Plane:
             self.online_problem, self.online_answered = None, True
         except EcluseError as error:
             self.online_problem = error.what
-        self.metrics.online_answers.set(self.online_problem is None)
         self.metrics.journal_writable.set(self.journal_problem is None)
 
     async def feature_ages(self) -> dict[str, float]:
