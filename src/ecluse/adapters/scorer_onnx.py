@@ -11,6 +11,7 @@ from ecluse.core.errors import Corrupt, InvalidInput, Unsupported
 _ROWS = 16_384  # rows scored at once: bounds memory for forests with many classes (trees x classes doubles a row)
 _EXTERNAL = b"\x0a\x08location"  # protobuf of a tensor's external_data key, without which onnxruntime reads no file
 
+_OUTPUTS = ["y"]
 Matrix = npt.NDArray[np.float64]
 
 
@@ -38,7 +39,7 @@ class OnnxScorer:
             found = f"{x.dtype} {list(x.shape)} instead of float64 [rows, {self.features}]"
             raise InvalidInput(found, where="scorer", cure="encode the rows with the version's schema")
         if 0 < x.shape[0] <= _ROWS:
-            answer: Matrix = self._run(None, {"x": x})[0]
+            answer: Matrix = self._run(_OUTPUTS, {"x": x})[0]
             return answer
         if x.shape[0] == 0:
             return np.empty((0, self.outputs))

@@ -14,8 +14,9 @@ from typing import Literal
 from ecluse.core.errors import EcluseError
 from ecluse.core.expression import Value, evaluate
 from ecluse.core.ports import OnlineRow
-from ecluse.core.schema import Feature, Schema, StoredView, encode_value
+from ecluse.core.schema import Schema, StoredView, encode_value
 
+UNSEEN = -1.0  # what ``encode_value`` gives a category outside those of training
 ProblemCode = Literal["feature_missing", "feature_stale"]
 
 
@@ -60,8 +61,12 @@ def assemble(
             )
         raw[name] = given[name]
     for view in schema.views:
-        wanted = [name for name in view.features if name not in given]
-        raw.update((name, given[name]) for name in view.features if name in given)
+        wanted: list[str] = []
+        for name in view.features:
+            if name in given:
+                raw[name] = given[name]
+            else:
+                wanted.append(name)
         if not wanted:
             continue
         row = rows.get(view.name)
@@ -71,11 +76,16 @@ def assemble(
         raw.update(stored)
         if why:
             degraded.append(f"{view.name}: {why}")
-    values = raw | _derived(schema, raw, as_of_micros)
-    inputs = {each.name: values[each.name] for each in schema.features}
-    vector = [encode_value(each, inputs[each.name]) for each in schema.features]
-    unseen = tuple(each.name for each in schema.features if _is_unseen(each, inputs[each.name]))
-    return Assembled(inputs, raw, moments, tuple(degraded), unseen, vector)
+    values = {**raw, **_derived(schema, raw, as_of_micros)} if schema.derived else raw
+    inputs: dict[str, Value] = {}
+    vector: list[float] = []
+    unseen: list[str] = []
+    for each in schema.features:
+        inputs[each.name] = value = values[each.name]
+        vector.append(encode_value(each, value))
+        if each.categories is not None and vector[-1] == UNSEEN:
+            unseen.append(each.name)
+    return Assembled(inputs, raw, moments, tuple(degraded), tuple(unseen), vector)
 
 
 def _stored(view: StoredView, wanted: list[str], row: OnlineRow | None, now: int) -> tuple[dict[str, Value], str]:
@@ -113,12 +123,6 @@ def _problem(
 
 
 def _derived(schema: Schema, raw: Mapping[str, Value], as_of: int) -> dict[str, Value]:
-    if not schema.derived:
-        return {}
     read = {**raw, "as_of": float(as_of)}
     found = {name: evaluate(node, read) for name, node in schema.derived.items()}
     return {name: float(value) if isinstance(value, bool) else value for name, value in found.items()}
-
-
-def _is_unseen(feature: Feature, value: Value) -> bool:
-    return feature.categories is not None and value is not None and str(value) not in feature.categories

@@ -40,7 +40,7 @@ async def predict(plane: Plane, call: Call) -> Reply:
         call.in_time()
         scores = await before(call, asyncio.to_thread(run, case)) if loaded.blocking else run(case)
         answer, prediction = conclude(case, scores, plane.parts.journal)
-    plane.metrics.journal_records.labels("prediction").inc()
+    plane.metrics.predictions_kept.inc()
     for feature in prediction.unseen:
         plane.metrics.unseen.labels(loaded.model, feature).inc()
     if prediction.degraded:

@@ -15,6 +15,7 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the text and nobody reads them
         self.registry = registry = CollectorRegistry()
+        self._children: dict[tuple[str, str, str, int, str], tuple[Counter, Histogram]] = {}
         self._requests = Counter(
             "ecluse_requests",
             "Requests to the data plane, by answer.",
@@ -48,6 +49,7 @@ class Metrics:
         self.journal_records = Counter(
             "ecluse_journal_records", "Records in the journal, by kind.", ("kind",), registry=registry
         )
+        self.predictions_kept = self.journal_records.labels("prediction")
         self.journal_writable = Gauge(
             "ecluse_journal_writable", "1 while the journal can be written.", registry=registry
         )
@@ -66,8 +68,12 @@ class Metrics:
 
     def count(self, route: str, model: str, version: str, status: int, code: str, seconds: float) -> None:
         """One answered request. ``code`` is "ok" or the problem's; ``model`` and ``version`` are ours, never the caller's text."""
-        self._requests.labels(route, model, version, str(status), code).inc()
-        self._seconds.labels(route, "ok" if status < 400 else "error").observe(seconds)
+        names = (route, model, version, status, code)
+        if (found := self._children.get(names)) is None:  # two look-ups by label fewer a request
+            counter = self._requests.labels(route, model, version, str(status), code)
+            found = self._children[names] = counter, self._seconds.labels(route, "ok" if status < 400 else "error")
+        found[0].inc()
+        found[1].observe(seconds)
 
     def render(self) -> bytes:
         """The text exposition."""

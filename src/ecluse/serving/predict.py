@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -82,7 +83,7 @@ def run(case: Case) -> npt.NDArray[np.float64]:
 
 def check_finite(case: Case, scores: npt.NDArray[np.float64]) -> None:
     """Raises Refused when the model answered no number."""
-    if all(map(math.isfinite, scores)):
+    if all(map(math.isfinite, scores.tolist())):
         return
     if case.features.unseen:
         field = case.features.unseen[0]
@@ -92,7 +93,7 @@ def check_finite(case: Case, scores: npt.NDArray[np.float64]) -> None:
 
 def conclude(case: Case, scores: npt.NDArray[np.float64], journal: Journal) -> tuple[bytes, Prediction]:
     """Decide, journal, and only then the answer's bytes. Raises Refused when the journal cannot be written."""
-    prediction = decide(case, [float(score) for score in scores], journal.next_id())
+    prediction = decide(case, scores.tolist(), journal.next_id())
     try:
         journal.append(_encode(prediction))
     except Unavailable as error:
@@ -103,6 +104,12 @@ def conclude(case: Case, scores: npt.NDArray[np.float64], journal: Journal) -> t
 def time_text(moment: datetime) -> str:
     """RFC 3339 UTC text, always with microseconds, as the journal orders records."""
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+@lru_cache(maxsize=1_024)
+def _micros_text(micros: int) -> str:
+    """:func:`time_text` of UTC microseconds; the moments of views are the same from request to request."""
+    return time_text(from_micros(micros))
 
 
 async def _fetch(loaded: Loaded, asked: Asked, online: OnlineReads) -> dict[str, OnlineRow]:
@@ -147,20 +154,20 @@ def decide(case: Case, scores: list[float], prediction_id: str) -> Prediction:
     elif schema.task == "multiclass":
         best = max(range(len(scores)), key=scores.__getitem__)
         decision, score, classes = schema.classes[best], scores[best], dict(zip(schema.classes, scores, strict=True))
-    keys = list(case.asked.keys.values())
+    keys, now = list(case.asked.keys.values()), time_text(case.now)
     return Prediction(
         kind="prediction",
         id=prediction_id,
         request_id=case.request_id,
-        time=time_text(case.now),
+        time=now,
         model=case.loaded.model,
         version=case.loaded.number,
         arm=CHAMPION_ARM,
         propensity=CHAMPION_PROPENSITY,
         entity=None if not keys else keys[0],
-        as_of=time_text(from_micros(case.as_of)),
+        as_of=_micros_text(case.as_of),
         inputs=features.raw,
-        moments={view: time_text(from_micros(at)) for view, at in features.moments.items()},
+        moments={view: _micros_text(at) for view, at in features.moments.items()},
         score=score,
         scores=classes,
         threshold=threshold,
