@@ -27,6 +27,8 @@ from ecluse.adapters.publisher_files import FILE, PublisherFiles
 from ecluse.adapters.scorer_onnx import OnnxScorer
 from ecluse.adapters.scorer_skops import ProcessScorer
 from ecluse.adapters.sealing import load_sealer, verify
+from ecluse.adapters.wishes_files import DIRECTORY as WISHES
+from ecluse.adapters.wishes_files import WishFiles
 from ecluse.core.bundle import Bundle
 from ecluse.core.codec import from_plain
 from ecluse.core.document import Signed
@@ -114,9 +116,10 @@ def compose(
         journal=journal,
         follower=follower,
         load=make_load(BundlesFiles(home / "bundles"), verify, open_scorer),
+        wish=WishFiles(home / WISHES).put,
         probe_journal=lambda: _probe(journal, home / "journal" / worker / "probe"),
     )
-    return Plane(parts, serving, profile=profile, metrics=Metrics())
+    return Plane(parts, serving, profile=profile, metrics=Metrics(), worker=worker)
 
 
 def open_scorer(bundle: Bundle) -> Scorer:

@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 from ecluse.adapters.files import locked, make_directory, read_file, write_atomic
+from ecluse.adapters.wishes_files import DIRECTORY as WISHES
+from ecluse.adapters.wishes_files import WishFiles
 from ecluse.core.codec import canonical, from_plain
 from ecluse.core.document import Document, Signed
 from ecluse.core.errors import Conflict, Corrupt, DeclarationError, NotFound
 from ecluse.core.failpoint import failpoint
+from ecluse.core.wish import Wish
 
 FILE = "published.json"
 
@@ -19,6 +22,7 @@ class PublisherFiles:
 
     def __init__(self, home: Path) -> None:
         self._path = home / FILE
+        self._wishes = WishFiles(home / WISHES)
 
     def publish(self, document: Document, signed: Signed) -> None:
         """Put the document there unless a newer one is. Raises Conflict (another document of this generation), Unavailable."""
@@ -56,6 +60,14 @@ class PublisherFiles:
                 where=str(self._path),
                 cure="publish it again: any release command does",
             ) from None
+
+    def wishes(self) -> tuple[Wish, ...]:
+        """What callers asked workers for, undecided. Raises Unavailable."""
+        return self._wishes.pending()
+
+    def decided(self, wish: Wish) -> None:
+        """Forget a wish. Raises Unavailable."""
+        self._wishes.done(wish)
 
     def _there(self) -> Signed | None:
         try:

@@ -19,7 +19,7 @@ from ecluse.core.view import FeatureKind, FeatureView, column_kind
 Task = Literal["binary", "multiclass", "regression"]
 Scalar = bool | int | float | str
 
-RESERVED = frozenset({"as_of", "features", "label", "request_id", "y"})
+RESERVED = frozenset({"as_of", "features", "label", "model_version", "request_id", "y"})
 """What no feature may be called: words of requests and of the training frame."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

@@ -21,6 +21,7 @@ from ecluse.core.journal import Expired, Start
 from ecluse.core.rollout import Rollout
 from ecluse.core.snapshot import Snapshot
 from ecluse.core.version import GateReport, ModelVersion, Run, Stage
+from ecluse.core.wish import Wish
 
 
 class Clock(Protocol):
@@ -311,7 +312,7 @@ class JournalArchive(Protocol):
 
 
 class Publisher(Protocol):
-    """Where workers find the published document."""
+    """Where workers find the published document, and leave what they were asked for."""
 
     def publish(self, document: Document, signed: Signed) -> None:
         """Replace the document atomically; an older generation never replaces a newer one."""
@@ -319,6 +320,14 @@ class Publisher(Protocol):
 
     def current(self) -> Signed | None:
         """The document as published."""
+        ...
+
+    def wishes(self) -> tuple[Wish, ...]:
+        """What callers asked workers for and nobody decided yet; at most one for each model, the newest."""
+        ...
+
+    def decided(self, wish: Wish) -> None:
+        """Forget a wish (idempotent)."""
         ...
 
 

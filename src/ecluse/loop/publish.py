@@ -14,6 +14,7 @@ from ecluse.core.ports import World
 from ecluse.core.rollout import Rollout
 from ecluse.core.settings import Settings
 from ecluse.core.version import ModelVersion, Stage
+from ecluse.loop.wishes import decide_wishes, may_be_kept, wished
 
 ATTEMPTS = 20
 KEYS = "keys"
@@ -55,6 +56,7 @@ def publish(world: World, settings: Settings) -> Document:
 
 def converge(world: World, settings: Settings) -> Document:
     """Bring what an interrupted command left behind in line with the state. At the start of a server, and before any release command."""
+    decide_wishes(world)
     return publish(world, settings)
 
 
@@ -96,12 +98,15 @@ def trusted_keys(world: World) -> tuple[str, ...]:
 
 
 def served_model(world: World, settings: Settings, model: str) -> ServedModel:
-    """The champion and the versions to keep warm: those the next rollbacks would choose, newest first."""
+    """The champion and the versions to keep warm: those the next rollbacks would choose, newest first, and one that was wished for."""
     rollout = world.state.rollout(model)
     if rollout.champion is None:
         return ServedModel(None)
     versions = {each.number: each for each in world.state.versions(model)}
     warm = [rollout.champion, *rollback_targets(rollout, versions)[: settings.retention.rollback]]
+    asked = wished(world, rollout)
+    if asked is not None and asked not in warm and may_be_kept(versions[asked]):
+        warm.append(asked)
     return ServedModel(
         rollout.champion,
         {str(number): ServedVersion(versions[number].bundle, versions[number].threshold) for number in warm},

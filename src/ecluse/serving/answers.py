@@ -11,17 +11,19 @@ from typing import Any
 import msgspec
 
 from ecluse.core.errors import EcluseError
+from ecluse.core.wish import Wish
 from ecluse.serving import health as truth
 from ecluse.serving.admission import Admitted
 from ecluse.serving.call import Call, Reply
-from ecluse.serving.choice import choose
+from ecluse.serving.choice import choose, choose_version, read_number
 from ecluse.serving.metrics import CONTENT_TYPE
 from ecluse.serving.outcomes import read_outcomes, write_outcomes
 from ecluse.serving.plane import Plane
 from ecluse.serving.predict import conclude, prepare, run
-from ecluse.serving.problems import Refused
-from ecluse.serving.validate import parse_object, read_request_id
+from ecluse.serving.problems import Refused, excerpt
+from ecluse.serving.validate import parse_object, read_request_id, word
 
+VERSION_FIELD = "model_version"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -29,12 +31,14 @@ async def predict(plane: Plane, call: Call) -> Reply:
     """POST /predict: one prediction."""
     body = await call.body(plane)
     async with Admitted(plane, call):
-        loaded = choose(
-            plane, call.parameters.get("name")
-        )  # taken once: validation, score and answer are of one version
+        loaded = choose(plane, call.parameters.get("name"))
         call.model, call.version = loaded.model, str(loaded.number)
         value = parse_object(body)
         _take_request_id(call, value)
+        if VERSION_FIELD in value and VERSION_FIELD not in loaded.form.fields:
+            loaded = choose_version(plane, loaded.model, _pop_version(value), call.grant)
+            call.version = str(loaded.number)
+        # from here on one version: what is validated, scored and answered is of the same
         call.in_time()
         case = await prepare(loaded, value, call.request_id, plane.parts.online, plane.now(), call.started)
         call.in_time()
@@ -75,6 +79,25 @@ async def models(plane: Plane, call: Call) -> Reply:
     return Reply(200, _encode({"generation": plane.fleet.generation, "models": truth.models(plane)}))
 
 
+async def info(plane: Plane, call: Call) -> Reply:
+    """GET /models/info: this worker, and what it holds of every model."""
+    return Reply(200, _encode(truth.info(plane)))
+
+
+async def load(plane: Plane, call: Call) -> Reply:
+    """POST /models/{name}/load/{version}: 202, the wish for a version to be kept warm is recorded."""
+    document, name = plane.fleet.document, call.parameters["name"]
+    if document is None or name not in document.models:
+        raise Refused("unknown_model", f"no model {excerpt(name)}")
+    wish = Wish(name, read_number(call.parameters["version"]), call.grant.name)
+    try:
+        await asyncio.to_thread(plane.parts.wish, wish)
+    except EcluseError as error:
+        raise Refused("wish_unavailable", error.what) from None
+    warm = (name, wish.number) in plane.fleet.warm
+    return Reply(202, _encode({"model": name, "version": wish.number, "recorded": True, "warm": warm}))
+
+
 async def metrics(plane: Plane, call: Call) -> Reply:
     """GET /metrics: Prometheus text."""
     plane.metrics.in_flight.set(plane.in_flight)
@@ -98,6 +121,13 @@ async def before(call: Call, work: Awaitable[Any]) -> Any:
         return await asyncio.wait_for(work, call.deadline - time.perf_counter())
     except TimeoutError:
         raise Refused("deadline_exceeded") from None
+
+
+def _pop_version(value: dict[str, Any]) -> int | None:
+    number = value.pop(VERSION_FIELD)
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
+        raise Refused("wrong_type", f"`{VERSION_FIELD}` is {word(number)}, not a number", field=VERSION_FIELD)
+    return number
 
 
 def _take_request_id(call: Call, value: Mapping[str, Any]) -> None:

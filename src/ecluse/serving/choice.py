@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from ecluse.core.access import KeyGrant
+from ecluse.serving.access import demand
 from ecluse.serving.plane import Plane
 from ecluse.serving.problems import Refused, excerpt
-from ecluse.serving.scorers import Loaded
+from ecluse.serving.scorers import ASKED_ARM, Loaded
 
 
 def choose(plane: Plane, name: str | None) -> Loaded:
@@ -27,3 +31,31 @@ def choose(plane: Plane, name: str | None) -> Loaded:
     if loaded is None:
         raise Refused("version_not_loaded" if document.models[name].champion else "no_production_version")
     return loaded
+
+
+def choose_version(plane: Plane, name: str | None, number: int | None, grant: KeyGrant) -> Loaded:
+    """As :func:`choose`, or the warm version a caller asked for by number; another than the champion wants the scope ``versions``.
+
+    Raises Refused as :func:`choose` does, and ``forbidden``, ``unknown_version``.
+    """
+    champion = choose(plane, name)
+    if number is None or number == champion.number:
+        return champion
+    demand(grant, "versions")
+    loaded = plane.fleet.warm.get((champion.model, number))
+    if loaded is None:
+        warm = ", ".join(str(each) for model, each in sorted(plane.fleet.warm) if model == champion.model)
+        cure = f"ask for one of {warm}, or wish for it: POST /models/{champion.model}/load/{number}"
+        raise Refused("unknown_version", f"version {number} of {champion.model} is not warm here", cure=cure)
+    return replace(loaded, arm=ASKED_ARM)
+
+
+def read_number(text: str) -> int:
+    """A version's number out of a path. Raises Refused ``unknown_version``.
+
+    >>> read_number("7")
+    7
+    """
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
+        raise Refused("unknown_version", f"{excerpt(text)} is no version")
+    return int(text)

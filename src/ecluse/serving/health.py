@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ecluse.serving.plane import Plane
@@ -23,6 +24,21 @@ def health(plane: Plane) -> dict[str, Any]:
         "in_flight": plane.in_flight,
         "waiting": plane.admission.waiting,
         "last_load_failure": _last_failure(plane),
+    }
+
+
+def info(plane: Plane) -> dict[str, Any]:
+    """Which worker this is, and what it holds."""
+    return {
+        "worker": plane.worker,
+        "pid": os.getpid(),
+        "profile": plane.profile,
+        "ecluse": own_version(),
+        "generation": plane.fleet.generation,
+        "in_flight": plane.in_flight,
+        "waiting": plane.admission.waiting,
+        "draining": plane.draining,
+        "models": models(plane),
     }
 
 

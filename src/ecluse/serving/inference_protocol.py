@@ -16,7 +16,7 @@ from ecluse.serving.admission import Admitted
 from ecluse.serving.answers import named
 from ecluse.serving.batch import Said, all_said, answer_rows, take, take_request_id
 from ecluse.serving.call import JSON, Call, Reply
-from ecluse.serving.choice import choose
+from ecluse.serving.choice import choose_version, read_number
 from ecluse.serving.health import own_version, unready
 from ecluse.serving.plane import Plane
 from ecluse.serving.problems import Refused, excerpt
@@ -139,11 +139,9 @@ def _outputs(loaded: Loaded) -> list[tuple[str, str, Callable[[Mapping[str, Any]
 
 
 def _choose(plane: Plane, call: Call) -> Loaded:
-    loaded = choose(plane, call.parameters["name"])
-    if (asked := call.parameters.get("version")) is not None and asked != str(loaded.number):
-        cure = f"leave /versions/… out, or ask for {loaded.number}"
-        raise Refused("unknown_version", f"version {excerpt(asked)} does not answer", field="version", cure=cure)
-    return take(call, loaded)
+    asked = call.parameters.get("version")
+    number = None if asked is None else read_number(asked)
+    return take(call, choose_version(plane, call.parameters["name"], number, call.grant))
 
 
 def _split(call: Call, body: bytes) -> tuple[bytes, bytes]:

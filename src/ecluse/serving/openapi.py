@@ -66,6 +66,7 @@ class Exchange:
 
 EXCHANGES: Mapping[Handler, Exchange] = {
     answers.predict: Exchange("Request", {200: "Prediction"}),
+    answers.load: Exchange("", {202: "Facts"}),
     answers.outcomes: Exchange("Outcomes", {202: "Accepted"}),
     batch.predict_batch: Exchange("BatchRequest", {200: "BatchAnswer", 207: "BatchAnswer"}),
     invocations.invocations: Exchange("Frame", {200: "Predictions"}, (_CSV,)),

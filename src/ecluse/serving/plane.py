@@ -13,6 +13,7 @@ from ecluse.core.errors import EcluseError
 from ecluse.core.instants import to_micros
 from ecluse.core.ports import Journal, OnlineReads
 from ecluse.core.settings import Serving
+from ecluse.core.wish import Wish
 from ecluse.serving.metrics import Metrics
 from ecluse.serving.places import Places
 from ecluse.serving.published import Follower
@@ -24,20 +25,21 @@ RETRY_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Parts:
-    """What the composition root gives: ports, the document's follower, the loader of versions, a probe of the journal's disk."""
+    """What the composition root gives: ports, the document's follower, the loader of versions, a probe of the journal's disk, where wishes go."""
 
     online: OnlineReads
     journal: Journal
     follower: Follower
     load: Load
     probe_journal: Callable[[], None]
+    wish: Callable[[Wish], None]
 
 
 class Plane:
     """Holds the present :class:`Fleet`; :meth:`follow` replaces it in one assignment. All but loading runs on one thread."""
 
-    def __init__(self, parts: Parts, serving: Serving, *, profile: str, metrics: Metrics) -> None:
-        self.parts, self.serving, self.profile, self.metrics = parts, serving, profile, metrics
+    def __init__(self, parts: Parts, serving: Serving, *, profile: str, metrics: Metrics, worker: str = "w1") -> None:
+        self.parts, self.serving, self.profile, self.metrics, self.worker = parts, serving, profile, metrics, worker
         self.fleet = Fleet()
         self.admission = Places(serving.max_in_flight, serving.max_waiting)
         self.started = False

@@ -28,7 +28,7 @@ from ecluse.serving.scorers import Loaded
 from ecluse.serving.validate import Asked, read_request
 
 _encode = msgspec.json.Encoder().encode
-CHAMPION_ARM, CHAMPION_PROPENSITY = "champion", 1.0
+PROPENSITY = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +162,8 @@ def decide(case: Case, scores: list[float], prediction_id: str) -> Prediction:
         time=now,
         model=case.loaded.model,
         version=case.loaded.number,
-        arm=CHAMPION_ARM,
-        propensity=CHAMPION_PROPENSITY,
+        arm=case.loaded.arm,
+        propensity=PROPENSITY,
         entity=None if not keys else keys[0],
         as_of=_micros_text(case.as_of),
         inputs=features.raw,

@@ -73,6 +73,7 @@ KINDS: dict[str, Kind] = {
     "log_unavailable": Kind(
         503, "The prediction could not be journaled, so it was not made", "try again; see /health", 1
     ),
+    "wish_unavailable": Kind(503, "The wish could not be recorded", "try again; see the log", 1),
     "scorer_unavailable": Kind(503, "The model could not be run", "try again; see /health", 1),
     "deadline_exceeded": Kind(503, "The answer took too long", "try again", 1),
     "overloaded": Kind(503, "Too many requests are in flight", "try again later", 1),

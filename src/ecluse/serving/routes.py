@@ -61,6 +61,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/ready", OPEN, answers.ready),
     Route("GET", "/metrics", "metrics", answers.metrics),
     Route("GET", "/models", "read", answers.models),
+    Route("GET", "/models/info", "read", answers.info),
+    Route("POST", "/models/{name}/load/{version}", "control", answers.load),
     Route("GET", "/openapi.json", "read", _openapi),
     Route("GET", "/docs", "read", _docs),
     Route("POST", "/invocations", "predict", invocations.invocations),

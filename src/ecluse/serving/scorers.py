@@ -23,11 +23,15 @@ SMOKE_LIMIT = 1e-6
 """Largest difference to a stored answer: another processor may round differently, but not by so much."""
 
 FORMAT = 1
+CHAMPION_ARM, ASKED_ARM = "champion", "asked"
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """One version ready to answer. ``sealed_by`` is the key its seal was verified with; ``blocking``: scoring leaves the process."""
+    """One version ready to answer. ``sealed_by`` is the key its seal was verified with; ``blocking``: scoring leaves the process.
+
+    ``arm`` is how it came to answer: as the champion, or because the caller asked for it.
+    """
 
     model: str
     number: int
@@ -38,6 +42,7 @@ class Loaded:
     scorer: Scorer
     threshold: float | None
     blocking: bool
+    arm: str = CHAMPION_ARM
 
 
 @dataclass(frozen=True)
