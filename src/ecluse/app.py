@@ -305,18 +305,18 @@ class App:
 
     # -- serving ------------------------------------------------------------------------------------------------------
 
-    def worker_command(self, *, host: str | None = None, port: int | None = None) -> tuple[str, list[str]]:
-        """Publish, then the address and the command line of this project's worker."""
+    def worker_command(self, **given: Any) -> tuple[str, list[str]]:
+        """Publish, then the address and the command line of this project's worker, or of the supervisor of several.
+
+        ``given`` are settings of ``[serving]`` that hold for this command; None leaves one as it is. Raises InvalidInput.
+        """
         from ecluse.adapters.online import resolved
         from ecluse.loop.publish import publish
 
         publish(self.world, self.settings)
-        serving = replace(
-            self.settings.serving,
-            host=host or self.settings.serving.host,
-            port=self.settings.serving.port if port is None else port,
-        )
-        command = [sys.executable, "-m", "ecluse.worker", "--home", str(self.home), "--profile", self.settings.profile]
+        serving = replace(self.settings.serving, **{key: value for key, value in given.items() if value is not None})
+        module = "ecluse.worker" if serving.workers == 1 else "ecluse.supervisor"
+        command = [sys.executable, "-m", module, "--home", str(self.home), "--profile", self.settings.profile]
         command += ["--trusted-key", self.world.sealer.public_key, "--log-level", self.settings.log.level]
         command += ["--serving", canonical(serving).decode(), "--stores", canonical(resolved(self.settings)).decode()]
         return f"http://{serving.host}:{serving.port}", command

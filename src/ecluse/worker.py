@@ -7,14 +7,12 @@ database, no tracking server, no project code. It imports only what docs/serving
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,39 +20,43 @@ from ecluse.adapters.bundles_files import BundlesFiles
 from ecluse.adapters.files import disk
 from ecluse.adapters.journal_files import Journal
 from ecluse.adapters.journal_group import GroupJournal, open_journal
+from ecluse.adapters.log_lines import log_to_stderr
 from ecluse.adapters.online import open_reads
 from ecluse.adapters.publisher_files import FILE, PublisherFiles
 from ecluse.adapters.scorer_onnx import OnnxScorer
 from ecluse.adapters.scorer_skops import ProcessScorer
 from ecluse.adapters.sealing import load_sealer, verify
+from ecluse.adapters.serve_lock import FILE as LOCK
+from ecluse.adapters.serve_lock import ServeLock
 from ecluse.adapters.wishes_files import DIRECTORY as WISHES
 from ecluse.adapters.wishes_files import WishFiles
 from ecluse.core.bundle import Bundle
 from ecluse.core.codec import from_plain
 from ecluse.core.document import Signed
-from ecluse.core.errors import Conflict, Corrupt, DeclarationError, EcluseError, NotAllowed, NotFound, Unavailable
+from ecluse.core.errors import Corrupt, DeclarationError, EcluseError, NotAllowed, NotFound, Unavailable
 from ecluse.core.ports import Scorer
 from ecluse.core.settings import PROFILES, Serving, Stores
+from ecluse.serving.board import Board
 from ecluse.serving.http import Application
+from ecluse.serving.listener import Place, bind, url_of
 from ecluse.serving.metrics import Metrics
 from ecluse.serving.plane import Parts, Plane
 from ecluse.serving.published import Follower
 from ecluse.serving.scorers import make_load
-from ecluse.serving.server import bind, serve
+from ecluse.serving.server import serve
 
 PUBLIC_KEY = "sealing.pub"
-LOCK = "serve.lock"
 FILES = Stores()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a worker until SIGTERM. Returns the exit code; errors are one line on standard error."""
     given = _parse(arguments)
-    _set_logging(given.log_level)
+    log_to_stderr(given.log_level)
     try:
         serving, stores = _serving(given), from_plain(Stores, _json("--stores", given.stores), where="--stores")
-        named = {"profile": given.profile, "worker": given.worker, "trusted_key": given.trusted_key}
-        run(Path(given.home), serving, stores, **named)
+        home, place = Path(given.home), Place.of(given.place) if given.place else None
+        run(home, serving, stores, place, profile=given.profile, worker=given.worker, trusted_key=given.trusted_key)
     except EcluseError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
@@ -62,31 +64,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(
-    home: Path, serving: Serving, stores: Stores = FILES, *, profile: str, worker: str = "w1", trusted_key: str = ""
+    home: Path,
+    serving: Serving,
+    stores: Stores = FILES,
+    place: Place | None = None,
+    *,
+    profile: str,
+    worker: str = "w1",
+    trusted_key: str = "",
 ) -> None:
-    """Serve ``home`` until SIGTERM or SIGINT. Raises Conflict (port in use, another server), NotAllowed (no API key), NotFound, Unavailable."""
+    """Serve ``home`` until SIGTERM or SIGINT, alone or in a ``place`` that a supervisor has made.
+
+    Raises Conflict (port in use, another server), NotAllowed (no API key), NotFound, Unavailable.
+    """
     if not home.is_dir():
         raise NotFound(
             f"no state at {home}", cure="run `ecluse init` and `ecluse ingest` first, or name another --home"
         )
-    lock = _take_lock(home / LOCK)
-    listener = bind(serving.host, serving.port)
-    address = listener.getsockname()[:2]
+    lock = None if place else ServeLock.take(home / LOCK)  # a supervisor holds it for all
+    listener = place.listener if place else bind(serving.host, serving.port)
     application = Application(compose(home, serving, stores, profile=profile, worker=worker, trusted_key=trusted_key))
+    if place:
+        application.plane.board = Board(home / "cache", worker)
     log = logging.getLogger("ecluse.serving")
     application.plane.log = lambda event, facts: log.info(event, extra={"facts": facts})
 
     def started() -> None:
-        facts = {"url": _url(*address), "pid": os.getpid(), "worker": worker}
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, json.dumps(facts).encode(), 0)
+        facts = {"url": url_of(listener), "pid": os.getpid(), "worker": worker}
+        if lock:
+            lock.tell(facts)
         log.info("listening", extra={"facts": facts})
 
     try:
-        serve(application, listener, started)
+        serve(application, listener, started, place)
     finally:
         application.plane.parts.journal.close()
-        os.close(lock)
+        if lock:
+            lock.close()
     log.info("stopped", extra={"facts": {"worker": worker}})
 
 
@@ -141,6 +155,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", default=None, type=int, help="0: any free one (see serve.lock)")
     parser.add_argument("--worker", default="w1", help="name of this worker's journal")
     parser.add_argument("--trusted-key", default="", help="public key (hex) that signs the published document")
+    parser.add_argument("--place", default="", help="set by the supervisor")
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     return parser.parse_args(arguments)
 
@@ -171,24 +186,6 @@ def _trusted_key(directory: Path, given: str) -> str:
         raise Unavailable(f"{path.name} cannot be read: {error}", where=str(path), cure="give --trusted-key") from None
 
 
-def _take_lock(path: Path) -> int:
-    """An open, locked file; the lock goes with this process, also at a kill -9. Raises Conflict, Unavailable."""
-    try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(lock, 1_000, 0).decode(errors="replace")
-        os.close(lock)
-        raise Conflict(
-            f"a server of this project is running already: {holder or 'it is starting'}",
-            where=str(path),
-            cure="stop it first",
-        ) from None
-    except OSError as error:
-        raise Unavailable(f"{error.strerror}", where=str(path), cure="check the disk and its permissions") from None
-    return lock
-
-
 def _probe(journal: Journal | GroupJournal, path: Path) -> None:
     """Raises Unavailable when the journal has sealed itself, or its disk takes no byte."""
     if journal.refusal:
@@ -216,33 +213,6 @@ def _readable(recall: Callable[[], Signed | None]) -> Callable[[], Signed | None
             return None  # a damaged copy is no copy; the original is read next
 
     return read
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _set_logging(level: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, event, and the facts given as ``extra={"facts": …}``."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = {
-            "time": moment,
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-            **getattr(record, "facts", {}),
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
 
 
 if __name__ == "__main__":

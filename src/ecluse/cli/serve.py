@@ -24,9 +24,10 @@ def serve(
     *,
     host: Annotated[str | None, Option("--host", help="address to bind (ecluse.toml)")] = None,
     port: Annotated[int | None, Option("--port", help="port to bind (ecluse.toml)")] = None,
+    workers: Annotated[int | None, Option("--workers", help="processes on that port (ecluse.toml)")] = None,
 ) -> Reply:
     """Serve the champions over HTTP until SIGTERM; follows promotions and rollbacks without a restart."""
-    address, command = shell.app.worker_command(host=host, port=port)
+    address, command = shell.app.worker_command(host=host, port=port, workers=workers)
     shell.say(f"serving {shell.app.settings.project} on {address} (stop with Ctrl-C)")
     os.execv(command[0], command)  # noqa: S606 - the worker replaces this process, so that it holds none of the terminal's libraries
 

@@ -218,7 +218,9 @@ class Serving:
     deadline_ms: int = 1_000
     poll_ms: int = 500
     durability: Literal["process", "power"] = "process"
+    drain_wait: float = 0.0
     drain_seconds: float = 10.0
+    workers: int = 1
 
 
 @dataclass(frozen=True)

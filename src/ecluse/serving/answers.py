@@ -99,7 +99,13 @@ async def load(plane: Plane, call: Call) -> Reply:
 
 
 async def metrics(plane: Plane, call: Call) -> Reply:
-    """GET /metrics: Prometheus text."""
+    """GET /metrics: Prometheus text, of all workers where there are several."""
+    text = await exposition(plane)
+    return Reply(200, text if plane.board is None else await plane.board.with_others(text), CONTENT_TYPE)
+
+
+async def exposition(plane: Plane) -> bytes:
+    """What this worker has counted, and how it is at this moment."""
     plane.metrics.in_flight.set(plane.in_flight)
     plane.metrics.waiting.set(plane.admission.waiting)
     plane.metrics.ready.set(truth.unready(plane) is None)
@@ -107,7 +113,7 @@ async def metrics(plane: Plane, call: Call) -> Reply:
     with contextlib.suppress(EcluseError):  # told by ecluse_online_answers; the last ages stand
         for view, age in (await plane.feature_ages()).items():
             plane.metrics.feature_age.labels(view).set(age)
-    return Reply(200, plane.metrics.render(), CONTENT_TYPE)
+    return plane.metrics.render()
 
 
 def named(call: Call) -> list[tuple[bytes, bytes]]:

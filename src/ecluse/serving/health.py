@@ -16,6 +16,7 @@ def health(plane: Plane) -> dict[str, Any]:
     amiss = bool(fleet.failures or follower.refusal or plane.online_problem)
     return {
         "status": refusal.code if refusal else "degraded" if amiss else "ok",
+        "worker": plane.worker,
         "generation": fleet.generation,
         "models": models(plane),
         "document": {"following": not follower.refusal, "refused": follower.refusal or None},

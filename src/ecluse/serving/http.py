@@ -107,7 +107,7 @@ class Application:
             (b"x-request-id", call.request_id.encode()),
             *reply.headers,
         ]
-        if self.plane.draining:
+        if self.plane.closing:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})

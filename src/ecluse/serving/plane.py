@@ -14,6 +14,7 @@ from ecluse.core.instants import to_micros
 from ecluse.core.ports import Journal, OnlineReads
 from ecluse.core.settings import Serving
 from ecluse.core.wish import Wish
+from ecluse.serving.board import Board
 from ecluse.serving.metrics import Metrics
 from ecluse.serving.places import Places
 from ecluse.serving.published import Follower
@@ -40,10 +41,12 @@ class Plane:
 
     def __init__(self, parts: Parts, serving: Serving, *, profile: str, metrics: Metrics, worker: str = "w1") -> None:
         self.parts, self.serving, self.profile, self.metrics, self.worker = parts, serving, profile, metrics, worker
+        self.board: Board | None = None
         self.fleet = Fleet()
         self.admission = Places(serving.max_in_flight, serving.max_waiting)
         self.started = False
-        self.draining = False
+        self.draining = False  # /ready says no
+        self.closing = False  # and every answer closes its connection
         self.journal_problem: str | None = "not probed yet"
         self.online_problem: str | None = "not asked yet"
         self.online_answered = False  # once is enough to be ready: a fault of a shared store must not empty the pool

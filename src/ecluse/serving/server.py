@@ -1,7 +1,7 @@
 """The HTTP server around the application, and its end: the only importer of ``uvicorn`` and ``uvloop``.
 
-SIGTERM: /ready says no and every answer closes its connection; when requests have ceased (or half of ``drain_seconds`` has passed) the
-listener closes, requests in flight are finished, and ``serve`` returns. SIGINT does not wait for requests to cease.
+SIGTERM: /ready says no; after ``drain_wait`` every answer closes its connection; when requests have ceased (or half of ``drain_seconds``
+has passed) the listener closes, requests in flight are finished, and ``serve`` returns. SIGINT does not wait for requests to cease.
 """
 
 from __future__ import annotations
@@ -21,44 +21,17 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from ecluse.core.errors import Conflict, InvalidInput
+from ecluse.serving.answers import exposition
 from ecluse.serving.call import PROBLEM
+from ecluse.serving.health import unready
 from ecluse.serving.http import Application
+from ecluse.serving.listener import OUT, Place
 from ecluse.serving.problems import Refused, problem_body
 
 QUIET_SECONDS = 0.5
 HEAD_BYTES = 65_536
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises Conflict when the port is in use, InvalidInput for an address that is not ours."""
-    if not 0 <= port <= 65_535:  # getaddrinfo would take it modulo 65536
-        raise InvalidInput(f"port {port}", where="[serving] port or --port", cure="choose one from 0 (any) to 65535")
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise InvalidInput(
-            f"{host!r} is not an address of this machine: {error.strerror}", cure="set [serving] host"
-        ) from None
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(1024)
-    except PermissionError:
-        listener.close()
-        raise InvalidInput(f"port {port} may not be bound by this user", cure="choose a port above 1023") from None
-    except OSError as error:
-        listener.close()
-        raise Conflict(
-            f"port {port} of {host} cannot be bound: {error.strerror}",
-            where=f"{host}:{port}",
-            cure="stop what listens there, or choose another with --port",
-        ) from None
-    listener.setblocking(False)
-    return listener
+YIELD_SECONDS = 0.005
+REPORT_SECONDS = 0.25
 
 
 class _Connection(HttpToolsProtocol):
@@ -143,18 +116,100 @@ class _Connection(HttpToolsProtocol):
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handlers: it closes idle connections at once, which loses requests already on their way."""
 
+    taker: _Taker | None = None
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; with a taker it does."""
+        if self.taker is None:
+            await super().startup(sockets)
+            return
+        self.servers = []
+        self.taker.begin()
+        self.started = True
 
-def serve(application: Application, listener: socket.socket, started: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT and everything in flight is answered. ``started`` is called when requests are accepted."""
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, and finish those there are."""
+        if self.taker is not None:
+            await self.taker.end()
+        await super().shutdown(sockets)
+
+
+class _Taker:
+    """Takes connections from a listener that other workers take from too: whoever is ready and has fewest, first.
+
+    A worker that is not ready takes none while another is. One that has more than another waits YIELD_SECONDS: should the other be
+    stuck or just dead, the caller has lost no more than that.
+    """
+
+    def __init__(self, application: Application, server: _Server, place: Place) -> None:
+        self._plane, self._server, self._place = application.plane, server, place
+        self._loop = asyncio.get_running_loop()
+        self._arriving: set[asyncio.Task[Any]] = set()
+        self._later: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """Take turns from now on."""
+        self._loop.add_reader(self._place.listener, self._offered)
+
+    async def end(self) -> None:
+        """Take no more; what was taken has become a connection when this returns."""
+        self._place.turns.say(OUT)
+        if self._later is not None:
+            self._later.cancel()
+        self._loop.remove_reader(self._place.listener)
+        await asyncio.gather(*self._arriving, return_exceptions=True)
+
+    def tell(self) -> int:
+        """Say how many connections are open here, and return it."""
+        count = len(self._server.server_state.connections) + len(self._arriving)
+        self._place.turns.say(count if unready(self._plane) is None else OUT)
+        return count
+
+    def _offered(self) -> None:
+        if not self._place.turns.lets_another_go_first(self.tell()):
+            self._take()
+            return
+        self._loop.remove_reader(self._place.listener)
+        self._later = self._loop.call_later(YIELD_SECONDS, self._again)
+
+    def _again(self) -> None:
+        self.tell()
+        if not self._place.turns.out or self._place.turns.alone:
+            self._take()
+        self.begin()
+
+    def _take(self) -> None:
+        try:
+            connection, _ = self._place.listener.accept()
+        except OSError:  # another was faster, the caller has gone, or no descriptor is left
+            return
+        connection.setblocking(False)
+        task = self._loop.create_task(self._loop.connect_accepted_socket(self._connection, connection))
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
+
+    def _connection(self) -> _Connection:
+        return _Connection(self._server.config, self._server.server_state, {})
+
+
+def serve(
+    application: Application, listener: socket.socket, started: Callable[[], None], place: Place | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT and everything in flight is answered. ``started`` is called when requests are accepted.
+
+    With a ``place`` the listener is shared with other workers, and the end of its lifeline counts as SIGTERM.
+    """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(application, listener, started))
+        runner.run(_serve(application, listener, started, place))
 
 
-async def _serve(application: Application, listener: socket.socket, started: Callable[[], None]) -> None:
+async def _serve(
+    application: Application, listener: socket.socket, started: Callable[[], None], place: Place | None
+) -> None:
     plane = application.plane
     config = uvicorn.Config(
         application,
@@ -177,10 +232,18 @@ async def _serve(application: Application, listener: socket.socket, started: Cal
         server.should_exit = server.should_exit or not patient
         asked.set()
 
+    def orphaned(lifeline: int) -> None:
+        loop.remove_reader(lifeline)
+        stop(True)
+
     loop.add_signal_handler(signal.SIGTERM, stop, True)
     loop.add_signal_handler(signal.SIGINT, stop, False)
+    beside = [asyncio.create_task(_drain(application, server, asked))]
+    if place is not None:
+        server.taker = _Taker(application, server, place)
+        loop.add_reader(place.lifeline, orphaned, place.lifeline)
+        beside.append(asyncio.create_task(_report(application, server.taker)))
     following = asyncio.create_task(plane.follow())
-    draining = asyncio.create_task(_drain(application, server, asked))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has a flag, no event
         await asyncio.sleep(0.005)
@@ -190,15 +253,17 @@ async def _serve(application: Application, listener: socket.socket, started: Cal
         server.should_exit = True
         await serving
         following.result()
-    for task in (following, draining):
+    for task in (following, *beside):
         task.cancel()
-    await asyncio.gather(following, draining, return_exceptions=True)
+    await asyncio.gather(following, *beside, return_exceptions=True)
     serving.result()
 
 
 async def _drain(application: Application, server: _Server, asked: asyncio.Event) -> None:
     await asked.wait()
     application.plane.draining = True
+    await asyncio.sleep(application.plane.serving.drain_wait)
+    application.plane.closing = True
     begun = time.perf_counter()
     end = begun + application.plane.serving.drain_seconds / 2
     while time.perf_counter() < end and server.server_state.connections:
@@ -209,3 +274,14 @@ async def _drain(application: Application, server: _Server, asked: asyncio.Event
             break
         await asyncio.sleep(0.02)
     server.should_exit = True
+
+
+async def _report(application: Application, taker: _Taker) -> None:
+    """Tell the other workers, again and again, how many connections are here and what was counted."""
+    plane = application.plane
+    while True:
+        for _ in range(4):
+            taker.tell()
+            await asyncio.sleep(REPORT_SECONDS)
+        if plane.board is not None:
+            await asyncio.to_thread(plane.board.hang, await exposition(plane))
