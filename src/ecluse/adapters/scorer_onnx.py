@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
@@ -9,7 +11,8 @@ import onnxruntime as ort
 from ecluse.core.errors import Corrupt, InvalidInput, Unsupported
 
 _ROWS = 16_384  # rows scored at once: bounds memory for forests with many classes (trees x classes doubles a row)
-_EXTERNAL = b"\x0a\x08location"  # protobuf of a tensor's external_data key, without which onnxruntime reads no file
+# Protobuf of a tensor's external_data key, without which onnxruntime reads no file; a parser takes a tag and a length written longer, too.
+_EXTERNAL = re.compile(rb"(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)location")
 
 _OUTPUTS = ["y"]
 Matrix = npt.NDArray[np.float64]
@@ -47,7 +50,7 @@ class OnnxScorer:
 
 
 def _session(model: bytes) -> ort.InferenceSession:
-    if _EXTERNAL in model:  # found before onnxruntime could open the file it names
+    if _EXTERNAL.search(model):  # found before onnxruntime could open the file it names
         raise Unsupported("a model with external data", where="scorer", cure="export it with its weights inside")
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

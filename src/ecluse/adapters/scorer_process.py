@@ -6,10 +6,12 @@ on out of the encoded matrix. It ends when its input does.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 import warnings
+import zipfile
 from typing import IO, Any
 
 import numpy as np
@@ -34,7 +36,7 @@ def main() -> int:
     try:
         header = json.loads(_part(source))
         features = tuple(from_plain(Feature, each) for each in header["features"])
-        estimator = _load(_part(source))
+        estimator = load(_part(source))
         problem = b""
     except EOFError:
         return 0
@@ -104,9 +106,17 @@ def _first(estimator: Any) -> Any:
     return estimator
 
 
-def _load(data: bytes) -> Any:
+def load(data: bytes) -> Any:
+    """The estimator in a skops archive as we write them: nothing compressed, so that it cannot swell, and only types we trust.
+
+    Raises ValueError, or whatever skops raises.
+    """
     import skops.io
 
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = archive.infolist()
+        if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > len(data):
+            raise ValueError("an archive that is compressed")
     return skops.io.loads(data, trusted=list(TRUSTED_TYPES))
 
 

@@ -17,6 +17,11 @@ from ecluse.core.recipe import Split
 from ecluse.core.schema import Schema
 
 FORMAT = 1
+FILES = frozenset(
+    {"model.onnx", "model.skops"}
+    | {f"{name}.json" for name in ("schema", "declaration", "dataset", "recipe", "reference", "smoke", "parity")}
+)
+"""What a bundle may hold; a worker refuses one with anything else in it."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 

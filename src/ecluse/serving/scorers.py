@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ecluse.core.bundle import Bundle
+from ecluse.core.bundle import FILES, Bundle
 from ecluse.core.document import Document, ServedModel, ServedVersion
 from ecluse.core.errors import Corrupt, DeclarationError, EcluseError, NotFound, Unsupported
 from ecluse.core.ports import Bundles, Scorer, Verify
@@ -113,6 +113,8 @@ def make_load(bundles: Bundles, verify: Verify, open_scorer: Callable[[Bundle], 
             raise Unsupported(f"bundle format {bundle.manifest.format}", cure="upgrade ecluse")
         if bundle.manifest.model != model:
             raise Corrupt(f"bundle {version.bundle[:12]} is of model {bundle.manifest.model}", cure="publish again")
+        if strange := sorted(set(bundle.files) - FILES):
+            raise Corrupt(f"bundle {version.bundle[:12]} holds {strange[0]}, which no bundle does", cure="train again")
         schema, scorer = _schema(bundle), open_scorer(bundle)
         check_smoke(bundle, schema, scorer)
         blocking = bundle.manifest.scorer != "onnx"
