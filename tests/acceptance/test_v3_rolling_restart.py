@@ -1,4 +1,4 @@
-"""V3: two servers behind a load balancer are restarted one after the other under load, and no request fails."""
+"""V3 and V4: two servers behind a load balancer are restarted one after the other under load, and no request fails; one hangs, and is left out."""
 
 from __future__ import annotations
 
@@ -133,6 +133,7 @@ def roll(folder: Path, restarts: int, defect: str = "none") -> tuple[Counts, lis
     return traffic.counts, codes
 
 
+@pytest.mark.slow
 def test_two_restarts_fail_no_request(tmp_path: Path) -> None:
     counts, codes = roll(tmp_path, 2)
     assert (counts.failed, codes) == (0, [0, 0]), counts.codes
@@ -149,3 +150,19 @@ def test_twenty_restarts_fail_no_request(tmp_path: Path) -> None:
 def test_a_server_that_ends_at_once_is_found_out(tmp_path: Path) -> None:
     counts, _ = roll(tmp_path, 2, defect="hasty")
     assert counts.failed > 0
+
+
+def test_a_server_that_hangs_is_left_out_within_three_seconds(tmp_path: Path) -> None:
+    with behind(tmp_path) as (url, members):
+        hung = members[0].process
+        assert hung is not None
+        hung.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(3.0)
+            served = len(members[1].house.records())
+            with Traffic(url, BODIES, connections=4) as traffic:
+                assert traffic.wait_for(40)
+            assert traffic.counts.failed == 0, traffic.counts.codes
+            assert len(members[1].house.records()) == served + traffic.counts.sent
+        finally:
+            hung.send_signal(signal.SIGCONT)

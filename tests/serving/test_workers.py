@@ -216,3 +216,16 @@ def test_the_supervisor_loads_the_standard_library_only() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     strangers = set(done.stdout.split()) - set(sys.stdlib_module_names) - {"ecluse", "__main__"}
     assert {name for name in strangers if not name.startswith(("_", "sitecustomize"))} == set()
+
+
+def test_a_worker_that_hangs_keeps_no_new_caller_waiting(house: House) -> None:
+    with fleet(house) as workers:
+        hung = pids(workers)["w1"]
+        os.kill(hung, signal.SIGSTOP)
+        try:
+            with Traffic(workers.url, BODIES, connections=4) as traffic:
+                assert traffic.wait_for(100)
+            assert traffic.counts.failed == 0, traffic.counts.codes
+            until("its metrics are gone", lambda: set(counted(workers.call("GET", "/metrics")[2])) == {"w2"}, 10)
+        finally:
+            os.kill(hung, signal.SIGCONT)
