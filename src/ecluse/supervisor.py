@@ -98,7 +98,8 @@ class Crew:
             for post in self._posts:
                 code = post.look(self._shared)
                 if code and not any(each.has_served for each in self._posts):
-                    return self._stop(signal.SIGTERM) or code  # not one could start: it is no accident
+                    self._stop(signal.SIGTERM)
+                    return code  # not one could start: it is no accident, and how the others ended says no more
             time.sleep(TICK_SECONDS)
         return self._stop(self.asked[0])
 
