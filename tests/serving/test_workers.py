@@ -142,7 +142,7 @@ def test_a_killed_worker_costs_only_what_it_was_answering_and_comes_back(house: 
             os.kill(pids(workers)["w1"], signal.SIGKILL)
             assert traffic.wait_for(traffic.counts.sent + 200), "the other answers on"
             until("it is back", lambda: len(events(workers, "listening")) == 3, 10)
-            until("it is ready", lambda: set(ready_workers(workers)) == set(BOTH), 10)
+            until("it is ready", lambda: "w1" in ready_workers(workers), 10)  # it has fewest connections
             assert traffic.wait_for(traffic.counts.sent + 100)
         assert traffic.counts.failed <= 8, traffic.counts.codes  # one on each connection at most
         lost = set(traffic.counts.codes) - {"ok"}
