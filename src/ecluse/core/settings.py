@@ -216,7 +216,7 @@ class Serving:
     header_seconds: float = 5.0
     max_batch: int = 256
     deadline_ms: int = 1_000
-    poll_ms: int = 500
+    poll_ms: int = 200
     durability: Literal["process", "power"] = "process"
     drain_wait: float = 0.0
     drain_seconds: float = 10.0

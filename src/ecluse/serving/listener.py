@@ -56,7 +56,7 @@ def url_of(listener: socket.socket) -> str:
 class Turns:
     """How many connections each worker has open, in memory they share: who has more than another lets it go first.
 
-    Connections kept alive are shared out by this to within one. SO_REUSEPORT draws lots (of 16 connections 5 to 11 fall to one of
+    Connections kept alive are shared out by this to within one. SO_REUSEPORT deals by a hash (of 64 connections 25 to 39 fell to one of
     two workers), and a worker that dies takes the connections queued for it along; a shared socket alone favours who wakes first.
 
     >>> import tempfile
