@@ -23,7 +23,6 @@ def set_clock(world: World, settings: Settings, moment: datetime, *, actor: str)
         )
     world.clock.advance(moment)
     world.state.append(Event("clock.set", moment, actor, evidence={"from": before, "to": moment}))
-    world.state.bump()
     publish(world, settings)
     return world.clock.now()
 
