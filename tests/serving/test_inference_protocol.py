@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.serving.house import House, Worker, ready_house, running
+from tritonclient import http as triton
+from tritonclient.utils import InferenceServerException
 
 from ecluse.serving.problems import Refused
 from ecluse.serving.tensors import DATATYPES, Tensor, read_rows
@@ -219,16 +221,33 @@ def test_tritonclient_s_bytes(worker: Worker) -> None:
     assert list(struct.unpack("<2d", tail[:16])) == alone
 
 
-def test_tritonclient_itself(worker: Worker) -> None:
-    triton = pytest.importorskip("tritonclient.http")
-    client = triton.InferenceServerClient(urlsplit(worker.url).netloc)
-    assert client.is_server_ready()
-    assert client.is_model_ready("churn", "1")
-    user, gift = triton.InferInput("user_id", [2], "BYTES"), triton.InferInput("gift", [2], "BOOL")
-    user.set_data_from_numpy(np.array(["u1", "u2"], dtype=object))
-    gift.set_data_from_numpy(np.array([True, False]))
+@pytest.mark.parametrize("binary", [True, False])
+def test_tritonclient_itself(worker: Worker, binary: bool) -> None:
+    with triton.InferenceServerClient(urlsplit(worker.url).netloc) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("churn", "1")
+        assert client.get_server_metadata()["name"] == "ecluse"
+        assert client.get_model_metadata("churn")["versions"] == ["1"]
+        user, gift = triton.InferInput("user_id", [2], "BYTES"), triton.InferInput("gift", [2], "BOOL")
+        user.set_data_from_numpy(np.array(["u1", "u2"], dtype=object), binary_data=binary)
+        gift.set_data_from_numpy(np.array([True, False]), binary_data=binary)
+        wanted = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("proba", "request_id")]
+        found = client.infer("churn", [user, gift], model_version="1", request_id="from-triton", outputs=wanted)
     alone = [worker.predict("u1", gift=True)[1]["proba"], worker.predict("u2", gift=False)[1]["proba"]]
-    assert client.infer("churn", [user, gift]).as_numpy("proba").tolist() == alone
+    assert found.as_numpy("proba").tolist() == alone
+    assert found.get_response()["id"] == "from-triton"
+    assert [each["name"] for each in found.get_response()["outputs"]] == ["proba", "request_id"]
+
+
+def test_tritonclient_reads_a_refusal(worker: Worker) -> None:
+    with triton.InferenceServerClient(urlsplit(worker.url).netloc) as client:
+        user = triton.InferInput("user_id", [1], "BYTES")
+        user.set_data_from_numpy(np.array(["u1"], dtype=object))
+        with pytest.raises(InferenceServerException, match="`gift` is missing") as caught:
+            client.infer("churn", [user])
+        assert caught.value.status() == "422"
+        assert not client.is_model_ready("churn", "7")
 
 
 @pytest.mark.parametrize(
