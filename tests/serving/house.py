@@ -265,12 +265,17 @@ class Worker:
         return self.process.wait(20)
 
 
+WORKER = ("-m", "ecluse.worker")
+
+
 @contextlib.contextmanager
-def running(house: House, *arguments: str, wait: bool = True, **serving: Any) -> Iterator[Worker]:
-    """A worker over the house, on a free port."""
+def running(
+    house: House, *arguments: str, wait: bool = True, program: Sequence[str] = WORKER, **serving: Any
+) -> Iterator[Worker]:
+    """A worker over the house, on a free port. ``program``: what Python is to run as the worker."""
     settings = {"poll_ms": 50, "port": 0, "drain_seconds": 2.0, **serving}
     log = house.home.parent / f"worker-{time.monotonic_ns()}.log"
-    worker = start(house, "--serving", json.dumps(settings), *arguments, log=log)
+    worker = start(house, "--serving", json.dumps(settings), *arguments, log=log, program=program)
     try:
         if wait:
             worker.wait("ready", lambda health: health["status"] in ("ok", "degraded", "no_production_version"))
@@ -285,12 +290,12 @@ def running(house: House, *arguments: str, wait: bool = True, **serving: Any) ->
                 worker.process.wait()
 
 
-def start(house: House, *arguments: str, log: Path) -> Worker:
+def start(house: House, *arguments: str, log: Path, program: Sequence[str] = WORKER) -> Worker:
     lock = house.home / "serve.lock"
     lock.unlink(missing_ok=True)
     with log.open("w") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ecluse.worker", "--home", str(house.home), *arguments],
+            [sys.executable, *program, "--home", str(house.home), *arguments],
             stderr=stream,
             text=True,
             env=environment(),

@@ -1,0 +1,48 @@
+"""A real worker, and with a planted defect where one is named: what the checks of the data plane must turn red on.
+
+Run as a script: ``plane_worker.py DEFECT <arguments of ecluse.worker>``; DEFECT "none" plants nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import ecluse.worker
+from ecluse.serving.plane import Plane
+from ecluse.serving.scorers import Fleet, Loaded
+
+HALF_SECONDS = 0.03
+
+
+def _mixed() -> None:
+    """A swap in two steps: for a moment the new version's number and threshold stand over the old one's scorer."""
+
+    def half(before: Fleet, after: Fleet) -> Fleet:
+        old: Mapping[str, Loaded] = before.champions
+        return replace(
+            after,
+            champions={
+                name: replace(loaded, scorer=old[name].scorer) if name in old else loaded
+                for name, loaded in after.champions.items()
+            },
+        )
+
+    def swap(plane: Plane, after: Fleet) -> None:
+        before: Fleet | None = vars(plane).get("_present")
+        vars(plane)["_present"] = after
+        if before is not None and before.champions:
+            vars(plane)["_present"] = half(before, after)
+            asyncio.get_running_loop().call_later(HALF_SECONDS, vars(plane).__setitem__, "_present", after)
+
+    setattr(Plane, "fleet", property(lambda plane: vars(plane)["_present"], swap))  # noqa: B010 - a property over a slot
+
+
+DEFECTS: dict[str, Callable[[], None]] = {"none": lambda: None, "mixed": _mixed}
+
+
+if __name__ == "__main__":
+    DEFECTS[sys.argv[1]]()
+    sys.exit(ecluse.worker.main(sys.argv[2:]))
