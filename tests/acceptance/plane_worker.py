@@ -37,10 +37,21 @@ def _mixed() -> None:
             vars(plane)["_present"] = half(before, after)
             asyncio.get_running_loop().call_later(HALF_SECONDS, vars(plane).__setitem__, "_present", after)
 
-    setattr(Plane, "fleet", property(lambda plane: vars(plane)["_present"], swap))  # noqa: B010 - a property over a slot
+    setattr(Plane, "fleet", property(lambda plane: vars(plane)["_present"], swap))  # noqa: B010 - an attribute becomes a property
 
 
-DEFECTS: dict[str, Callable[[], None]] = {"none": lambda: None, "mixed": _mixed}
+def _unload() -> None:
+    """What serves is dropped before the next one is loaded."""
+    refresh = Plane.refresh
+
+    async def hasty(self: Plane, *, first: bool = False, again: bool = False) -> None:
+        self.fleet = replace(self.fleet, champions={}, warm={})
+        await refresh(self, first=first, again=again)
+
+    setattr(Plane, "refresh", hasty)  # noqa: B010 - a method is not assigned to
+
+
+DEFECTS: dict[str, Callable[[], None]] = {"none": lambda: None, "mixed": _mixed, "unload": _unload}
 
 
 if __name__ == "__main__":
