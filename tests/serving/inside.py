@@ -43,21 +43,13 @@ async def ask(
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """One request and its answer."""
-    sent: list[dict[str, Any]] = []
     named = {"host": host, **({"authorization": f"Bearer {key}"} if key else {}), **(headers or {})}
-    raw = b"" if body is None else json.dumps(body).encode()
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": raw}
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    pairs = [(name.lower().encode(), value.encode()) for name, value in named.items()]
-    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": pairs}
-    await application(scope, receive, send)
-    found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return Answer(sent[0]["status"], found, sent[1]["body"])
+    call = application.open(method, path, {name.lower().encode(): value.encode() for name, value in named.items()})
+    application.enter(call)
+    call.body = b"" if body is None else json.dumps(body).encode()
+    reply = await application.answer(call)
+    found = {"x-request-id": call.request_id, **{name.decode(): value.decode() for name, value in reply.headers}}
+    return Answer(reply.status, found, reply.body)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from ecluse.core.verdict import Finding, Outcome
 
 NEEDED = {
     "training": ("scikit-learn", "onnx", "skops", "onnxruntime"),
-    "serving": ("onnxruntime", "uvicorn", "prometheus-client"),
+    "serving": ("onnxruntime", "httptools", "uvloop", "prometheus-client"),
     "the loop": ("dbos",),
     "the MLflow mirror": ("mlflow-skinny", "sqlalchemy", "alembic", "pandas"),
     "plots": ("matplotlib",),

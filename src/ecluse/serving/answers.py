@@ -29,11 +29,10 @@ _encode = msgspec.json.Encoder().encode
 
 async def predict(plane: Plane, call: Call) -> Reply:
     """POST /predict: one prediction."""
-    body = await call.body(plane)
     async with Admitted(plane, call):
         loaded = choose(plane, call.parameters.get("name"))
         call.model, call.version = loaded.model, str(loaded.number)
-        value = parse_object(body)
+        value = parse_object(call.body)
         _take_request_id(call, value)
         if VERSION_FIELD in value and VERSION_FIELD not in loaded.form.fields:
             loaded = choose_version(plane, loaded.model, _pop_version(value), call.grant)
@@ -54,9 +53,8 @@ async def predict(plane: Plane, call: Call) -> Reply:
 
 async def outcomes(plane: Plane, call: Call) -> Reply:
     """POST /outcomes: truths that arrived, journaled together or not at all."""
-    body = await call.body(plane)
     async with Admitted(plane, call):
-        records = read_outcomes(body, plane.fleet.champions, call.parameters.get("name"), plane.now())
+        records = read_outcomes(call.body, plane.fleet.champions, call.parameters.get("name"), plane.now())
         write_outcomes(records, plane.parts.journal)
     plane.metrics.journal_records.labels("outcome").inc(len(records))
     return Reply(202, _encode({"accepted": len(records)}))

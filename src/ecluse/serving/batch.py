@@ -49,10 +49,9 @@ class Said:
 
 async def predict_batch(plane: Plane, call: Call) -> Reply:
     """POST /predict/batch: 200 when every row was answered, 207 when some were refused, each in its place."""
-    body = await call.body(plane)
     async with Admitted(plane, call):
         loaded = take(call, choose(plane, call.parameters.get("name")))
-        rows = _read_instances(call, parse_object(body))
+        rows = _read_instances(call, parse_object(call.body))
         results = await answer_rows(plane, call, loaded, rows)
     refused = sum(isinstance(each, Refused) for each in results)
     answer = {

@@ -3,39 +3,45 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from ecluse.core.access import KeyGrant
 from ecluse.serving.access import EVERYBODY
-from ecluse.serving.body import Receive, read_body
 from ecluse.serving.plane import Plane
 from ecluse.serving.problems import Refused, excerpt
 
+if TYPE_CHECKING:
+    from ecluse.serving.routes import Route
+
 JSON, PROBLEM = b"application/json", b"application/problem+json"
+CSV, OCTETS = b"text/csv", b"application/octet-stream"
 TIMEOUT_HEADER = b"x-request-timeout-ms"
 
 
-@dataclass
+@dataclass(slots=True)
 class Call:
     """One request on its way, and what is to be counted and answered about it.
 
-    ``parameters`` are the parts of the path in braces; ``deadline`` is the monotonic second (``time.perf_counter``) after which nobody
-    waits for the answer; ``grant`` is what the caller may.
+    ``parameters`` are the parts of the path in braces; ``started`` and ``deadline`` are monotonic seconds (``time.perf_counter``): when its
+    head was read, and after which nobody waits for the answer; ``grant`` is what the caller may; ``refused`` is why it will not be handled.
     """
 
     method: str
     path: str
     headers: Mapping[bytes, bytes]
-    receive: Receive
     started: float
     deadline: float
     request_id: str
-    route: str = "other"
+    keep_alive: bool = True
+    body: bytes | bytearray = b""
+    route: Route | None = None
     model: str = ""
     version: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     grant: KeyGrant = EVERYBODY
+    refused: Refused | None = None
 
     def in_time(self) -> None:
         """Raises Refused ``deadline_exceeded`` when nobody waits for the answer any more: call it before work that costs."""
@@ -50,24 +56,16 @@ class Call:
             raise Refused("invalid_deadline", f"X-Request-Timeout-Ms is {excerpt(asked.decode('latin-1'))}")
         self.deadline = min(self.deadline, self.started + int(asked) / 1_000)
 
-    async def body(self, plane: Plane, kinds: tuple[bytes, ...] = (JSON,)) -> bytes | bytearray:
-        """The body, declared as one of these media types. Raises Refused (too large, too late, another type), or Gone.
 
-        Refused ``overloaded`` at once, before a byte of it is read, when there would be no place for the request.
-        """
-        plane.admission.check()
-        return await read_body(self.receive, self.headers, plane.serving.max_body_bytes, self.deadline, kinds)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """Status, body and headers of an answer; ``code`` is "ok" or the problem's."""
+class Reply(NamedTuple):
+    """Status, body and headers of an answer; ``code`` is "ok" or the problem's; after ``close`` the connection is of no more use."""
 
     status: int
     body: bytes
     kind: bytes = JSON
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    headers: Sequence[tuple[bytes, bytes]] = ()
     code: str = "ok"
+    close: bool = False
 
 
 Handler = Callable[[Plane, Call], Awaitable[Reply]]

@@ -1,113 +1,147 @@
-"""HTTP -> the data plane: a bare ASGI application. One reply for each request, a problem for every "no"."""
+"""HTTP -> the data plane: what may be said of a request before its body is read, and one reply for each; a problem for every "no"."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
+from ecluse.core.access import KeyGrant
+from ecluse.core.document import Document
 from ecluse.core.errors import Unavailable
-from ecluse.core.ports import Journal
 from ecluse.serving.access import Hosts, demand, identify
-from ecluse.serving.body import Gone, Receive
-from ecluse.serving.call import PROBLEM, Call, Reply
+from ecluse.serving.call import JSON, PROBLEM, Call, Reply
 from ecluse.serving.plane import Plane
 from ecluse.serving.problems import Refused, problem_body
-from ecluse.serving.routes import OPEN, Router
+from ecluse.serving.routes import OPEN, Route, Router
 from ecluse.serving.validate import read_request_id
 
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 _log = logging.getLogger("ecluse.serving")
+_CLOSING = frozenset({"body_too_large", "body_timeout"})
+"""What is left of the body of such a request is no next request."""
+
+_REMEMBERED = 1_024
 
 
 class Application:
-    """The ASGI application over a :class:`Plane`."""
+    """The application over a :class:`Plane`: :meth:`open` a call, :meth:`enter` it before its body is there, :meth:`answer` it after."""
 
     def __init__(self, plane: Plane, router: Router | None = None) -> None:
         self.plane = plane
         self.router = router or Router()
         self.hosts = Hosts(plane.serving.host, plane.serving.hosts)
         self.last_request = 0.0
+        self._patience = plane.serving.deadline_ms / 1_000
+        self._prefix, self._opened = secrets.token_hex(8), 0
+        self._allowed = set[bytes]()
+        self._known: dict[bytes, KeyGrant] = {}
+        self._known_of: Document | None = None
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        started = self.last_request = time.perf_counter()
-        deadline = started + self.plane.serving.deadline_ms / 1_000
-        headers = dict(scope["headers"])
-        call = Call(scope["method"], scope["path"], headers, receive, started, deadline, secrets.token_hex(8))
+    def open(self, method: str, path: str, headers: Mapping[bytes, bytes], *, keep_alive: bool = True) -> Call:
+        """A call that begins now, under a request id of its own."""
+        now = self.last_request = time.perf_counter()
+        self._opened += 1
+        return Call(method, path, headers, now, now + self._patience, f"{self._prefix}{self._opened:x}", keep_alive)
+
+    def enter(self, call: Call) -> None:
+        """Everything that can be decided by the head of a request, before a byte of its body is kept: ``call.refused`` is the "no"."""
         try:
-            reply = await self._answer(call)
+            self._check_host(call.headers)
+            if (shown := call.headers.get(b"x-request-id")) is not None:
+                call.request_id = read_request_id(shown.decode("latin-1"), "X-Request-Id") or call.request_id
+            call.hurry()
+            call.route, call.parameters = route, _ = self.router.find(call.method, call.path)
+            if route.permission != OPEN and self.plane.needs_key:
+                call.grant = self._identify(call.headers)
+                demand(call.grant, route.permission)
+            if route.takes:
+                self.plane.admission.check()
+                self._check_body(call.headers, route)
         except Refused as refused:
-            reply = self._refuse(call, refused)
-        except Gone:
-            return
+            call.refused = refused
+
+    async def answer(self, call: Call) -> Reply:
+        """The reply to a call whose body is complete. Raises nothing."""
+        try:
+            if call.refused is not None:
+                raise call.refused
+            assert call.route is not None
+            journal = self.plane.parts.journal
+            mark = journal.mark
+            reply = await call.route.handler(self.plane, call)
+            if call.route.takes:
+                try:  # whatever a handler has journaled is kept before its answer leaves
+                    await journal.durable(mark)
+                except Unavailable as error:
+                    raise Refused("log_unavailable", error.what) from None
+        except Refused as refused:
+            return self.refuse(call, refused)
         except Exception:  # noqa: BLE001 - whatever it is, the caller gets a problem and the log the traceback
-            _log.exception("request failed", extra={"facts": {"request_id": call.request_id, "route": call.route}})
-            reply = self._refuse(call, Refused("internal_error"))
-        self.plane.metrics.count(
-            call.route, call.model, call.version, reply.status, reply.code, time.perf_counter() - started
-        )
-        await self._send(send, call, reply)
-
-    async def turn_away(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        """Answer a request on a connection too many, and close it."""
-        call = Call(scope["method"], scope["path"], {}, receive, 0.0, 0.0, secrets.token_hex(8))
-        refused = Refused("overloaded", "too many connections are open")
-        refused.headers = [(b"connection", b"close")]
-        self.plane.metrics.count(call.route, "", "", refused.kind.status, refused.code, 0.0)
-        await self._send(send, call, self._refuse(call, refused))
-
-    async def _answer(self, call: Call) -> Reply:
-        self.hosts.check(call.headers)
-        if (shown := call.headers.get(b"x-request-id")) is not None:
-            call.request_id = read_request_id(shown.decode("latin-1"), "X-Request-Id") or call.request_id
-        call.hurry()
-        route, call.parameters = self.router.find(call.method, call.path)
-        call.route = route.path
-        if route.permission != OPEN and self.plane.needs_key:
-            call.grant = identify(call.headers, self.plane.keys, datetime.now(UTC))
-            demand(call.grant, route.permission)
-        journal = self.plane.parts.journal
-        mark = journal.mark
-        reply = await route.handler(self.plane, call)
-        if route.method != "GET":
-            await self._kept(journal, mark)
+            _log.exception("request failed", extra={"facts": {"request_id": call.request_id, "route": _path(call)}})
+            return self.refuse(call, Refused("internal_error"))
+        self._count(call, reply)
         return reply
 
-    async def _kept(self, journal: Journal, mark: int) -> None:
-        """Whatever a handler has journaled is kept before its answer leaves. Raises Refused ``log_unavailable``."""
-        try:
-            await journal.durable(mark)
-        except Unavailable as error:
-            raise Refused("log_unavailable", error.what) from None
-
-    def _refuse(self, call: Call, refused: Refused) -> Reply:
-        if refused.code == "log_unavailable" and call.route != "/ready":
+    def refuse(self, call: Call, refused: Refused) -> Reply:
+        """The problem that a refusal is answered with."""
+        route = _path(call)
+        if refused.code == "log_unavailable" and route != "/ready":
             self.plane.journal_problem = refused.what  # /ready says so at once; the next probe may clear it
-        elif refused.code == "feature_store_unavailable" and call.route != "/ready":
+        elif refused.code == "feature_store_unavailable" and route != "/ready":
             self.plane.online_problem = refused.what
         headers = list(refused.headers)
         if refused.kind.retry_after is not None:
             headers.append((b"retry-after", str(refused.kind.retry_after).encode()))
         if refused.code == "unauthorized":
             headers.append((b"www-authenticate", b"Bearer"))
-        if refused.code in ("body_too_large", "body_timeout"):
-            headers.append((b"connection", b"close"))  # what is left of the body is not a next request
-        return Reply(
-            refused.kind.status, problem_body(refused, call.request_id, call.path), PROBLEM, headers, refused.code
-        )
+        body = problem_body(refused, call.request_id, call.path)
+        reply = Reply(refused.kind.status, body, PROBLEM, headers, refused.code, refused.code in _CLOSING)
+        self._count(call, reply)
+        return reply
 
-    async def _send(self, send: Send, call: Call, reply: Reply) -> None:
-        headers = [
-            (b"content-type", reply.kind),
-            (b"content-length", str(len(reply.body)).encode()),
-            (b"x-request-id", call.request_id.encode()),
-            *reply.headers,
-        ]
-        if self.plane.closing:
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
+    def _count(self, call: Call, reply: Reply) -> None:
+        seconds = time.perf_counter() - call.started
+        self.plane.metrics.count(_path(call), call.model, call.version, reply.status, reply.code, seconds)
+
+    def _check_host(self, headers: Mapping[bytes, bytes]) -> None:
+        shown = headers.get(b"host", b"")
+        if shown not in self._allowed:
+            self.hosts.check(headers)
+            if len(self._allowed) < _REMEMBERED:
+                self._allowed.add(shown)
+
+    def _identify(self, headers: Mapping[bytes, bytes]) -> KeyGrant:
+        """:func:`~ecluse.serving.access.identify`, remembered by the header's hash for as long as the document stays the same."""
+        document = self.plane.fleet.document
+        if document is not self._known_of:
+            self._known, self._known_of = {}, document
+        shown = hashlib.sha256(headers.get(b"authorization", b"")).digest()
+        now = datetime.now(UTC)
+        if (grant := self._known.get(shown)) is None or not grant.lives(now):
+            grant = identify(headers, self.plane.keys, now)
+            if len(self._known) < _REMEMBERED:
+                self._known[shown] = grant
+        return grant
+
+    def _check_body(self, headers: Mapping[bytes, bytes], route: Route) -> None:
+        if (kind := headers.get(b"content-type", JSON)) != JSON and _media_type(kind) not in route.takes:
+            raise Refused("unsupported_media_type", f"the body is declared as {kind.decode('latin-1')[:60]}")
+        declared, limit = headers.get(b"content-length", b""), self.plane.serving.max_body_bytes
+        if declared.isdigit() and int(declared) > limit:
+            raise body_too_large(limit)
+
+
+def body_too_large(limit: int) -> Refused:
+    """The refusal of a body with more than ``limit`` bytes."""
+    return Refused("body_too_large", f"the body has more than {limit} bytes")
+
+
+def _media_type(header: bytes) -> bytes:
+    return header.split(b";")[0].strip().lower()
+
+
+def _path(call: Call) -> str:
+    return call.route.path if call.route is not None else "other"

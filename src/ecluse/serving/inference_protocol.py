@@ -15,7 +15,7 @@ from ecluse.core.contract import Boolean, Column, Integer, Number
 from ecluse.serving.admission import Admitted
 from ecluse.serving.answers import named
 from ecluse.serving.batch import Said, all_said, answer_rows, take, take_request_id
-from ecluse.serving.call import JSON, Call, Reply
+from ecluse.serving.call import OCTETS, Call, Reply
 from ecluse.serving.choice import choose_version, read_number
 from ecluse.serving.health import own_version, unready
 from ecluse.serving.plane import Plane
@@ -25,7 +25,6 @@ from ecluse.serving.scorers import Loaded
 from ecluse.serving.tensors import Tensor, parameters_of, read_rows
 from ecluse.serving.validate import parse_object, word
 
-OCTETS = b"application/octet-stream"
 HEADER_LENGTH = b"inference-header-content-length"
 _FIELDS = frozenset({"id", "parameters", "inputs", "outputs"})
 _encode = msgspec.json.Encoder().encode
@@ -62,7 +61,7 @@ async def model(plane: Plane, call: Call) -> Reply:
 
 async def infer(plane: Plane, call: Call) -> Reply:
     """POST /v2/models/{name}/infer: a prediction for each row of the tensors, all or none."""
-    body = bytes(await call.body(plane, (JSON, OCTETS)))
+    body = bytes(call.body)
     async with Admitted(plane, call):
         loaded = _choose(plane, call)
         head, tail = _split(call, body)

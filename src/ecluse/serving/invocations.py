@@ -16,7 +16,7 @@ import msgspec
 from ecluse.serving.admission import Admitted
 from ecluse.serving.answers import named
 from ecluse.serving.batch import Said, all_said, answer_rows, check_rows, concerns, take
-from ecluse.serving.call import JSON, Call, Reply
+from ecluse.serving.call import CSV, JSON, Call, Reply
 from ecluse.serving.choice import choose
 from ecluse.serving.plane import Plane
 from ecluse.serving.problems import Refused, excerpt
@@ -24,17 +24,15 @@ from ecluse.serving.rows import as_request, typed
 from ecluse.serving.scorers import Loaded
 from ecluse.serving.validate import Form, parse_object, word
 
-CSV = b"text/csv"
 _encode = msgspec.json.Encoder().encode
 
 
 async def invocations(plane: Plane, call: Call) -> Reply:
     """POST /invocations: a prediction for each row of a frame, all or none."""
-    body = await call.body(plane, (JSON, CSV))
     async with Admitted(plane, call):
         loaded = take(call, choose(plane, call.parameters.get("name")))
         is_csv = call.headers.get(b"content-type", JSON).split(b";")[0].strip().lower() == CSV
-        rows = read_csv(bytes(body), loaded.form) if is_csv else read_frame(parse_object(body))
+        rows = read_csv(bytes(call.body), loaded.form) if is_csv else read_frame(parse_object(call.body))
         check_rows(plane, len(rows))
         requests = [as_request(row, loaded.form) if isinstance(row, dict) else row for row in rows]
         said = all_said(await answer_rows(plane, call, loaded, requests, all_or_none=True))

@@ -14,7 +14,7 @@ from ecluse.core.access import SCOPES
 from ecluse.core.errors import DeclarationError
 from ecluse.serving import answers, batch, invocations
 from ecluse.serving import inference_protocol as protocol
-from ecluse.serving.call import Handler
+from ecluse.serving.call import CSV, JSON, OCTETS, Handler
 from ecluse.serving.openapi import make_handlers
 from ecluse.serving.problems import Refused, excerpt
 
@@ -24,7 +24,8 @@ PERMISSIONS = {OPEN: "anybody, also without a key", **SCOPES}
 
 @dataclass(frozen=True)
 class Route:
-    """``path`` may hold parts in braces, each one segment: ``/models/{name}/predict``. Raises DeclarationError.
+    """``path`` may hold parts in braces, each one segment: ``/models/{name}/predict``; ``takes`` are the media types of its body, the
+    first where none is declared; without any the body is not looked at. Raises DeclarationError.
 
     >>> Route("GET", "/secrets", "", answers.health)
     Traceback (most recent call last):
@@ -35,6 +36,7 @@ class Route:
     path: str
     permission: str
     handler: Handler
+    takes: tuple[bytes, ...] = ()
     pattern: re.Pattern[str] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -51,12 +53,12 @@ class Route:
 _openapi, _docs = make_handlers(lambda: ROUTES)
 
 ROUTES: tuple[Route, ...] = (
-    Route("POST", "/predict", "predict", answers.predict),
-    Route("POST", "/models/{name}/predict", "predict", answers.predict),
-    Route("POST", "/predict/batch", "predict", batch.predict_batch),
-    Route("POST", "/models/{name}/predict/batch", "predict", batch.predict_batch),
-    Route("POST", "/outcomes", "outcomes", answers.outcomes),
-    Route("POST", "/models/{name}/outcomes", "outcomes", answers.outcomes),
+    Route("POST", "/predict", "predict", answers.predict, (JSON,)),
+    Route("POST", "/models/{name}/predict", "predict", answers.predict, (JSON,)),
+    Route("POST", "/predict/batch", "predict", batch.predict_batch, (JSON,)),
+    Route("POST", "/models/{name}/predict/batch", "predict", batch.predict_batch, (JSON,)),
+    Route("POST", "/outcomes", "outcomes", answers.outcomes, (JSON,)),
+    Route("POST", "/models/{name}/outcomes", "outcomes", answers.outcomes, (JSON,)),
     Route("GET", "/health", OPEN, answers.health),
     Route("GET", "/ready", OPEN, answers.ready),
     Route("GET", "/metrics", "metrics", answers.metrics),
@@ -65,18 +67,18 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/models/{name}/load/{version}", "control", answers.load),
     Route("GET", "/openapi.json", "read", _openapi),
     Route("GET", "/docs", "read", _docs),
-    Route("POST", "/invocations", "predict", invocations.invocations),
-    Route("POST", "/models/{name}/invocations", "predict", invocations.invocations),
+    Route("POST", "/invocations", "predict", invocations.invocations, (JSON, CSV)),
+    Route("POST", "/models/{name}/invocations", "predict", invocations.invocations, (JSON, CSV)),
     Route("GET", "/ping", OPEN, answers.ready),
     Route("GET", "/v2", "read", protocol.server),
     Route("GET", "/v2/health/live", OPEN, protocol.live),
     Route("GET", "/v2/health/ready", OPEN, protocol.ready),
     Route("GET", "/v2/models/{name}", "read", protocol.model),
     Route("GET", "/v2/models/{name}/ready", "read", protocol.model_ready),
-    Route("POST", "/v2/models/{name}/infer", "predict", protocol.infer),
+    Route("POST", "/v2/models/{name}/infer", "predict", protocol.infer, (JSON, OCTETS)),
     Route("GET", "/v2/models/{name}/versions/{version}", "read", protocol.model),
     Route("GET", "/v2/models/{name}/versions/{version}/ready", "read", protocol.model_ready),
-    Route("POST", "/v2/models/{name}/versions/{version}/infer", "predict", protocol.infer),
+    Route("POST", "/v2/models/{name}/versions/{version}/infer", "predict", protocol.infer, (JSON, OCTETS)),
 )
 
 

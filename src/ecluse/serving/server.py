@@ -1,4 +1,4 @@
-"""The HTTP server around the application, and its end: the only importer of ``uvicorn`` and ``uvloop``.
+"""The server around the application, and its end: the only importer of ``uvloop``.
 
 SIGTERM: /ready says no; after ``drain_wait`` every answer closes its connection; when requests have ceased (or half of ``drain_seconds``
 has passed) the listener closes, requests in flight are finished, and ``serve`` returns. SIGINT does not wait for requests to cease.
@@ -7,135 +7,43 @@ has passed) the listener closes, requests in flight are finished, and ``serve`` 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import secrets
 import signal
 import socket
 import time
-from collections.abc import Callable, Generator
-from http import HTTPStatus
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
-import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
 from ecluse.serving.answers import exposition
-from ecluse.serving.call import PROBLEM
+from ecluse.serving.connection import Connection
 from ecluse.serving.health import unready
 from ecluse.serving.http import Application
 from ecluse.serving.listener import OUT, Place
-from ecluse.serving.problems import Refused, problem_body
 
 QUIET_SECONDS = 0.5
-HEAD_BYTES = 65_536
 YIELD_SECONDS = 0.005
 REPORT_SECONDS = 0.25
+TICK_SECONDS = 0.02
 
 
-class _Connection(HttpToolsProtocol):
-    """uvicorn's connection with what it lacks: a deadline and a size for headers, a bound on connections, problems as answers.
+class _Alone:
+    """Takes every connection of a listener that is this process's only."""
 
-    A connection on which no request is under way must have sent the whole head of one within ``header_seconds`` of its first byte (or of
-    its beginning); between requests uvicorn's own keep-alive timeout holds. The timer is armed only for a head that comes in pieces.
-    """
+    def __init__(self, application: Application, listener: socket.socket, connections: set[Connection]) -> None:
+        self._application, self._listener, self._connections = application, listener, connections
+        self._server: asyncio.AbstractServer | None = None
 
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._application = cast(Application, config.app)
-        self._limits = self._application.plane.serving
-        self._patience: asyncio.TimerHandle | None = None
-        self._head_bytes = 0
+    async def begin(self) -> None:
+        """Listen."""
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Connection(self._application, self._connections), sock=self._listener
+        )
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Arm the deadline of the first head; a connection too many gets one answer, one far too many none."""
-        super().connection_made(transport)
-        if len(self.connections) > 2 * self._limits.max_connections:
-            transport.abort()
-        elif len(self.connections) > self._limits.max_connections:
-            self.app = self._application.turn_away
-        self._watch()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Disarm."""
-        self._relax()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Parse; while that brings no request under way, its head is counted and timed."""
-        if self._idle:
-            self._head_bytes += len(data)
-        super().data_received(data)
-        if not self._idle:
-            self._relax()
-        elif self._head_bytes > HEAD_BYTES:
-            self._turn_down("headers_too_large")
-        elif not self.transport.is_closing():
-            self._watch()
-
-    def send_400_response(self, msg: str) -> None:
-        """A problem instead of uvicorn's plain text."""
-        self._turn_down("invalid_request")
-
-    @property
-    def _idle(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
-
-    def _watch(self) -> None:
-        if self._patience is None:
-            self._patience = self.loop.call_later(self._limits.header_seconds, self._turn_down, "header_timeout")
-
-    def _relax(self) -> None:
-        self._head_bytes = 0
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
-
-    def _turn_down(self, code: str) -> None:
-        """Answer what is no request, and close. A connection that sent nothing at all is closed without a word."""
-        if self.transport.is_closing():
-            return
-        if self._head_bytes or code == "invalid_request":
-            refused = Refused(code)
-            body = problem_body(refused, secrets.token_hex(8))
-            head = f"HTTP/1.1 {refused.kind.status} {HTTPStatus(refused.kind.status).phrase}\r\n"
-            head += f"content-type: {PROBLEM.decode()}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-            self.transport.write(head.encode() + body)
-            self._application.plane.metrics.count("other", "", "", refused.kind.status, code, 0.0)
-        self._relax()
-        self.transport.close()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: it closes idle connections at once, which loses requests already on their way."""
-
-    taker: _Taker | None = None
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen; with a taker it does."""
-        if self.taker is None:
-            await super().startup(sockets)
-            return
-        self.servers = []
-        self.taker.begin()
-        self.started = True
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more connections, and finish those there are."""
-        if self.taker is not None:
-            await self.taker.end()
-        await super().shutdown(sockets)
+    async def end(self) -> None:
+        """Take no more."""
+        if self._server is not None:
+            self._server.close()
 
 
 class _Taker:
@@ -145,13 +53,13 @@ class _Taker:
     stuck or just dead, the caller has lost no more than that.
     """
 
-    def __init__(self, application: Application, server: _Server, place: Place) -> None:
-        self._plane, self._server, self._place = application.plane, server, place
+    def __init__(self, application: Application, place: Place, connections: set[Connection]) -> None:
+        self._application, self._place, self._connections = application, place, connections
         self._loop = asyncio.get_running_loop()
         self._arriving: set[asyncio.Task[Any]] = set()
         self._later: asyncio.TimerHandle | None = None
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         """Take turns from now on."""
         self._loop.add_reader(self._place.listener, self._offered)
 
@@ -165,8 +73,8 @@ class _Taker:
 
     def tell(self) -> int:
         """Say how many connections are open here, and return it."""
-        count = len(self._server.server_state.connections) + len(self._arriving)
-        self._place.turns.say(count if unready(self._plane) is None else OUT)
+        count = len(self._connections) + len(self._arriving)
+        self._place.turns.say(count if unready(self._application.plane) is None else OUT)
         return count
 
     def _offered(self) -> None:
@@ -180,7 +88,7 @@ class _Taker:
         self.tell()
         if not self._place.turns.out or self._place.turns.alone:
             self._take()
-        self.begin()
+        self._loop.add_reader(self._place.listener, self._offered)
 
     def _take(self) -> None:
         try:
@@ -188,12 +96,10 @@ class _Taker:
         except OSError:  # another was faster, the caller has gone, or no descriptor is left
             return
         connection.setblocking(False)
-        task = self._loop.create_task(self._loop.connect_accepted_socket(self._connection, connection))
+        make = lambda: Connection(self._application, self._connections)  # noqa: E731
+        task = self._loop.create_task(self._loop.connect_accepted_socket(make, connection))
         self._arriving.add(task)
         task.add_done_callback(self._arriving.discard)
-
-    def _connection(self) -> _Connection:
-        return _Connection(self._server.config, self._server.server_state, {})
 
 
 def serve(
@@ -210,26 +116,13 @@ def serve(
 async def _serve(
     application: Application, listener: socket.socket, started: Callable[[], None], place: Place | None
 ) -> None:
-    plane = application.plane
-    config = uvicorn.Config(
-        application,
-        http=_Connection,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, round(plane.serving.drain_seconds)),
-    )
-    server = _Server(config)
-    asked = asyncio.Event()
     loop = asyncio.get_running_loop()
+    connections = set[Connection]()
+    asked, at_once = asyncio.Event(), asyncio.Event()
 
     def stop(patient: bool) -> None:
-        server.should_exit = server.should_exit or not patient
+        if not patient:
+            at_once.set()
         asked.set()
 
     def orphaned(lifeline: int) -> None:
@@ -238,42 +131,52 @@ async def _serve(
 
     loop.add_signal_handler(signal.SIGTERM, stop, True)
     loop.add_signal_handler(signal.SIGINT, stop, False)
-    beside = [asyncio.create_task(_drain(application, server, asked))]
-    if place is not None:
-        server.taker = _Taker(application, server, place)
+    taker = _Taker(application, place, connections) if place else _Alone(application, listener, connections)
+    await taker.begin()
+    beside = []
+    if place is not None and isinstance(taker, _Taker):
         loop.add_reader(place.lifeline, orphaned, place.lifeline)
-        beside.append(asyncio.create_task(_report(application, server.taker)))
-    following = asyncio.create_task(plane.follow())
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has a flag, no event
-        await asyncio.sleep(0.005)
+        beside.append(asyncio.create_task(_report(application, taker)))
+    following = asyncio.create_task(application.plane.follow())
+    ending = asyncio.create_task(_quiet(application, connections, asked, at_once))
     started()
-    done, _ = await asyncio.wait({serving, following}, return_when=asyncio.FIRST_COMPLETED)
-    if following in done and not serving.done():  # it never ends by itself: an error of ours, better dead than deaf
-        server.should_exit = True
-        await serving
-        following.result()
-    for task in (following, *beside):
+    done, _ = await asyncio.wait({ending, following}, return_when=asyncio.FIRST_COMPLETED)
+    await taker.end()
+    await _finish(connections, application.plane.serving.drain_seconds)
+    for task in (following, ending, *beside):
         task.cancel()
-    await asyncio.gather(following, *beside, return_exceptions=True)
-    serving.result()
+    await asyncio.gather(following, ending, *beside, return_exceptions=True)
+    if following in done:  # it never ends by itself: an error of ours, better dead than deaf
+        following.result()
 
 
-async def _drain(application: Application, server: _Server, asked: asyncio.Event) -> None:
+async def _quiet(
+    application: Application, connections: set[Connection], asked: asyncio.Event, at_once: asyncio.Event
+) -> None:
+    """Return when the server may close: it was asked to, and requests have ceased or nobody waits for that."""
+    plane = application.plane
     await asked.wait()
-    application.plane.draining = True
-    await asyncio.sleep(application.plane.serving.drain_wait)
-    application.plane.closing = True
+    plane.draining = True
+    if not at_once.is_set():
+        await asyncio.sleep(plane.serving.drain_wait)
+    plane.closing = True
     begun = time.perf_counter()
-    end = begun + application.plane.serving.drain_seconds / 2
-    while time.perf_counter() < end and server.server_state.connections:
-        if (
-            time.perf_counter() - max(application.last_request, begun) > QUIET_SECONDS
-            and not application.plane.in_flight
-        ):
-            break
-        await asyncio.sleep(0.02)
-    server.should_exit = True
+    end = begun + plane.serving.drain_seconds / 2
+    while time.perf_counter() < end and connections and not at_once.is_set():
+        if time.perf_counter() - max(application.last_request, begun) > QUIET_SECONDS and not plane.in_flight:
+            return
+        await asyncio.sleep(TICK_SECONDS)
+
+
+async def _finish(connections: set[Connection], seconds: float) -> None:
+    """Close every connection when what it is answering is answered; ``seconds`` later whatever it is doing."""
+    for connection in tuple(connections):
+        connection.finish()
+    end = time.perf_counter() + seconds
+    while connections and time.perf_counter() < end:  # noqa: ASYNC110 - they leave one by one
+        await asyncio.sleep(TICK_SECONDS)
+    for connection in tuple(connections):
+        connection.abort()
 
 
 async def _report(application: Application, taker: _Taker) -> None:

@@ -1,0 +1,309 @@
+"""One HTTP/1.1 connection: bytes -> calls, answered one after another -> bytes; the only importer of ``httptools`` (llhttp).
+
+Between the socket and the application there is no more than this file (docs/decisions/0006-own-connection.md). Every wait is bounded: a
+head, a body, an idle connection, a caller that reads its answers slowly. What comes while an answer is under way waits its turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from http import HTTPStatus
+from urllib.parse import unquote
+
+import httptools
+
+from ecluse.serving.call import Call, Reply
+from ecluse.serving.http import Application, body_too_large
+from ecluse.serving.problems import Refused
+
+HEAD_BYTES = 65_536
+DISCARD_BYTES = 32 * 1024 * 1024
+"""The body of a refused request is read to its end and thrown away up to here, so that its sender gets the answer and not a reset."""
+
+KEEP_ALIVE_SECONDS = 75.0
+PATIENCE_SECONDS = 0.05
+_STATUS = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for each in HTTPStatus}
+
+
+class Connection(asyncio.Protocol):
+    """A caller's connection. ``open_ones`` are all there are; this one is among them while it lives.
+
+    A connection on which no request is under way must have sent the whole head of one within ``header_seconds`` of its first byte (or of
+    its beginning), and its body by the call's deadline. One timer serves all of a connection's deadlines: ``_due`` is moved freely, the
+    timer looks at it when it fires.
+    """
+
+    def __init__(self, application: Application, open_ones: set[Connection]) -> None:
+        self._application, self._open_ones = application, open_ones
+        self._limits = application.plane.serving
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._url, self._headers = b"", dict[bytes, bytes]()
+        self._arriving: Call | None = None  # its head is read, its body is not complete
+        self._thrown_away = 0
+        self._replied = False  # to the arriving one, which was refused
+        self._queue = deque[Call]()
+        self._paused = False
+        self._serving: asyncio.Task[None] | None = None
+        self._plain_left = 0  # bytes of the body that the parser does not read
+        self._last = False  # no request after the present one
+        self._head_bytes = 0
+        self._due, self._late = math.inf, "header_timeout"
+        self._timer: asyncio.TimerHandle | None = None
+        self._readable: asyncio.Event | None = None  # there while the caller reads too slowly
+
+    # -- the transport's side
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """One connection too many gets an answer to its first request, one far too many none."""
+        self._transport = transport
+        self._open_ones.add(self)
+        self._surplus = len(self._open_ones) > self._limits.max_connections
+        if len(self._open_ones) > 2 * self._limits.max_connections:
+            transport.abort()
+            return
+        self._await("header_timeout", self._limits.header_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it; a request under way is finished, its answer goes nowhere."""
+        self._open_ones.discard(self)
+        self._queue.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """The caller does not read: no further answer is written until it does."""
+        self._readable = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        if self._readable is not None:
+            self._readable.set()
+            self._readable = None
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and see to it that what is not complete is awaited for so long only."""
+        if self._arriving is None and self._serving is None:
+            self._head_bytes += len(data)
+        try:
+            if self._plain_left:
+                self._take_plain(data)
+            else:
+                self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._last = True  # the request itself is answered as HTTP/1.1, and nothing after it
+            if self._plain_left:
+                self._take_plain(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._turn_down("invalid_request")
+            return
+        if self._arriving is not None:
+            self._await("body_timeout", self._arriving.deadline - time.perf_counter())
+            if self._serving is None:
+                self._refuse_early(self._arriving)
+        elif self._head_bytes > HEAD_BYTES:
+            self._turn_down("headers_too_large")
+        elif self._head_bytes and self._late != "header_timeout":
+            self._await("header_timeout", self._limits.header_seconds)
+
+    def _take_plain(self, data: bytes) -> None:
+        self._plain_left -= len(data)
+        self.on_body(data if self._plain_left >= 0 else data[: self._plain_left])
+        if self._plain_left <= 0:
+            self._plain_left = 0
+            self.on_message_complete()
+
+    def finish(self) -> None:
+        """Close when what is under way is answered."""
+        self._last = True
+        if self._serving is None and self._arriving is None and not self._head_bytes:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close now."""
+        self._transport.abort()
+
+    # -- the parser's side
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._url, self._headers = b"", {}
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of its target."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; one that comes twice is the list of both, as RFC 9110 has it."""
+        if self._arriving is None:  # else a trailer, which nobody asked for
+            name = name.lower()
+            self._headers[name] = value if name not in self._headers else b"%b, %b" % (self._headers[name], value)
+
+    def on_headers_complete(self) -> None:
+        """Open a call, and let the application say what it can before the body."""
+        self._head_bytes, self._thrown_away, self._replied = 0, 0, False
+        method, parser = self._parser.get_method().decode("ascii"), self._parser
+        call = self._application.open(method, _path(self._url), self._headers, keep_alive=parser.should_keep_alive())
+        self._arriving = call
+        if self._surplus:
+            call.refused, call.keep_alive = Refused("overloaded", "too many connections are open"), False
+        else:
+            self._application.enter(call)
+        if (
+            parser.should_upgrade()
+        ):  # Java's client offers HTTP/2 so; llhttp then leaves the body to whoever takes the offer
+            self._plain_left = int(self._headers.get(b"content-length", b"0"))
+        if call.refused is None and b"expect" in self._headers and self._serving is None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of its body, kept within bounds."""
+        call = self._arriving
+        if call is None:
+            return
+        if call.refused is None and len(call.body) + len(data) > self._limits.max_body_bytes:
+            call.refused = body_too_large(self._limits.max_body_bytes)
+        if call.refused is not None:
+            call.body = b""
+            self._thrown_away += len(data)
+            if self._thrown_away > DISCARD_BYTES:
+                self._transport.close()
+        elif call.body:
+            call.body = bytearray(call.body) if isinstance(call.body, bytes) else call.body
+            call.body += data
+        else:
+            call.body = data
+
+    def on_message_complete(self) -> None:
+        """Answer it, or let it wait its turn."""
+        if self._plain_left:
+            return
+        call, self._arriving = self._arriving, None
+        if call is None:
+            return
+        if self._replied:
+            self._rest(call.keep_alive)
+        elif self._serving is None:
+            self._begin(call)
+        else:
+            self._queue.append(call)
+            self._transport.pause_reading()
+            self._paused = True
+
+    # -- answering
+
+    def _begin(self, call: Call) -> None:
+        self._due = math.inf
+        self._serving = self._loop.create_task(self._serve(call))
+
+    async def _serve(self, call: Call) -> None:
+        reply = await self._application.answer(call)
+        if self._readable is not None:
+            self._await("slow_reader", KEEP_ALIVE_SECONDS)
+            await self._readable.wait()
+        self._serving = None
+        self._write(call, reply)
+        if self._transport.is_closing():
+            return
+        if self._queue:
+            self._begin(self._queue.popleft())
+            return
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        if self._arriving is None:
+            self._rest(call.keep_alive)
+        else:
+            self._refuse_early(self._arriving)
+
+    def _refuse_early(self, call: Call) -> None:
+        """The answer to what is refused need not wait for the rest of its body, which is thrown away as it comes."""
+        if call.refused is not None and not self._replied:
+            self._replied = True
+            self._write(call, self._application.refuse(call, call.refused), closing=False)
+
+    def _write(self, call: Call, reply: Reply, *, closing: bool = True) -> None:
+        call.keep_alive &= not (reply.close or self._last or self._application.plane.closing)
+        if self._transport.is_closing():
+            return
+        parts = [
+            b"%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
+            % (_STATUS[reply.status], reply.kind, len(reply.body), call.request_id.encode())
+        ]
+        parts += [b"%b: %b\r\n" % header for header in reply.headers]
+        parts.append(b"\r\n" if call.keep_alive else b"connection: close\r\n\r\n")
+        if call.method != "HEAD":
+            parts.append(reply.body)
+        self._transport.write(b"".join(parts))
+        if closing and not call.keep_alive:
+            self._transport.close()
+
+    def _rest(self, keep_alive: bool) -> None:
+        """Between requests."""
+        if not keep_alive:
+            self._transport.close()
+        elif self._head_bytes == 0:
+            self._await("idle", KEEP_ALIVE_SECONDS)
+
+    # -- deadlines
+
+    def _await(self, late: str, seconds: float) -> None:
+        """``late`` is what it will have been when nothing has come ``seconds`` from now."""
+        self._late, self._due = late, self._loop.time() + seconds
+        if self._timer is None or self._timer.when() > self._due:
+            self._arm(self._due)
+
+    def _arm(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        if now < self._due:
+            self._arm(min(self._due, now + KEEP_ALIVE_SECONDS))
+        elif self._late == "slow_reader":
+            self._transport.abort()
+        elif self._serving is not None:
+            self._arm(now + PATIENCE_SECONDS)  # its answer first
+        elif self._arriving is not None:
+            self._expire(self._arriving)
+        elif self._late == "header_timeout":
+            self._turn_down("header_timeout")
+        else:
+            self._transport.close()
+
+    def _expire(self, call: Call) -> None:
+        if not self._replied:
+            why = "the body did not arrive before the deadline of the request"
+            self._write(call, self._application.refuse(call, Refused("body_timeout", why)))
+        self._transport.close()
+
+    def _turn_down(self, code: str) -> None:
+        """Answer what is no request, and close. A connection that sent nothing at all is closed without a word."""
+        if self._transport.is_closing():
+            return
+        if self._serving is not None:  # what came before gets its answer
+            self._last = self._paused = True
+            self._transport.pause_reading()
+            return
+        if self._head_bytes or code == "invalid_request":
+            call = self._application.open("", "", {}, keep_alive=False)
+            self._write(call, self._application.refuse(call, Refused(code)))
+        self._transport.close()
+
+
+def _path(url: bytes) -> str:
+    """The path of a request's target, decoded; a target in absolute form is a proxy's way to write it."""
+    if not url.startswith(b"/"):
+        try:
+            url = httptools.parse_url(url).path or b"/"
+        except httptools.HttpParserInvalidURLError:
+            return ""
+    path = url.partition(b"?")[0].decode("latin-1")
+    return unquote(path) if "%" in path else path
