@@ -23,6 +23,7 @@ VENDORS = {
     "cryptography": {"adapters"},
     "dbos": {"adapters"},
     "hiredis": {"adapters"},
+    "httptools": {"serving"},
     "hypothesis": {"testing"},
     "joblib": {"training"},
     "lightgbm": {"training"},
@@ -39,8 +40,7 @@ VENDORS = {
     "sqlalchemy": {"adapters"},
     "threadpoolctl": {"training"},
     "typer": {"cli"},
-    "uvicorn": {"adapters", "serving"},
-    "uvloop": {"adapters", "serving"},
+    "uvloop": {"serving"},
     "xgboost": {"training"},
 }
 

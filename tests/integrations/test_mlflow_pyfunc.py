@@ -16,7 +16,7 @@ from tests.adapters.tracked import trained, written
 from ecluse.core.errors import Corrupt, InvalidInput
 from ecluse.core.instants import to_micros
 from ecluse.core.schema import Schema, encode_value
-from ecluse.features.online import assemble
+from ecluse.features.online import make_assemble
 from ecluse.integrations.mlflow_pyfunc import _load_pyfunc, encode_frame
 
 MOMENT = datetime(2024, 1, 31, 12, tzinfo=UTC)
@@ -50,7 +50,7 @@ rows = st.lists(
 def served(row: dict[str, Any]) -> list[float]:
     """The vector the data plane makes of a request with explicit features."""
     values = row | {"since": None if row["since"] is None else to_micros(row["since"])}
-    return assemble(schema(), {}, values, to_micros(MOMENT), to_micros(MOMENT)).vector
+    return make_assemble(schema())({}, values, to_micros(MOMENT), to_micros(MOMENT)).vector
 
 
 @given(rows, st.booleans())

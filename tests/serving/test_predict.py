@@ -14,6 +14,7 @@ from tests.serving.house import JANUARY, House, make_house
 from ecluse.adapters.journal_files import Journal
 from ecluse.adapters.scorer_onnx import OnnxScorer
 from ecluse.core.contract import Category, Column, Number
+from ecluse.core.instants import to_micros
 from ecluse.core.schema import Feature, Schema
 from ecluse.serving.predict import conclude, prepare, run
 from ecluse.serving.problems import Refused
@@ -43,7 +44,7 @@ def loaded(
 
 def answer(house: House, version: Loaded, body: dict[str, Any]) -> tuple[Any, Any]:
     with Journal.open(house.home / "journal", "w1", durability="process") as journal:
-        case = asyncio.run(prepare(version, body, "r1", house.online, JANUARY, 0.0))
+        case = asyncio.run(prepare(version, body, "r1", house.online, to_micros(JANUARY), 0.0))
         data, _ = conclude(case, run(case), journal)
     return json.loads(data), house.records()[-1]
 
@@ -85,7 +86,7 @@ def test_a_closed_journal_means_no_prediction(house: House) -> None:
     journal = Journal.open(house.home / "journal", "w1", durability="power")
     journal.close()
     version = loaded("regression", bias=(0.0,))
-    case = asyncio.run(prepare(version, {"x": 1, "plan": "Gold"}, "r1", house.online, JANUARY, 0.0))
+    case = asyncio.run(prepare(version, {"x": 1, "plan": "Gold"}, "r1", house.online, to_micros(JANUARY), 0.0))
     with pytest.raises(Refused) as caught:
         conclude(case, run(case), journal)
     assert caught.value.code == "log_unavailable"

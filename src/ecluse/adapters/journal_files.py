@@ -19,7 +19,7 @@ from typing import Literal, Self
 
 from ecluse.adapters.journal_segments import Recovered, recover, segment_name
 from ecluse.core.errors import Conflict, InvalidInput, Unavailable
-from ecluse.core.frame import SALT_BYTES, encode
+from ecluse.core.frame import SALT_BYTES, Head, encode
 
 Durability = Literal["process", "power"]
 SEGMENT_BYTES = 64 * 1024 * 1024
@@ -58,6 +58,7 @@ class Journal:
         self._day = int(os.fstat(file).st_mtime // DAY_SECONDS)
         self._power, self._segment_bytes = durability == "power", segment_bytes
         self._refusal = ""
+        self._salts, self._salted = b"", 0
 
     @classmethod
     def open(cls, root: Path, worker: str, *, durability: Durability, segment_bytes: int = SEGMENT_BYTES) -> Journal:
@@ -102,24 +103,18 @@ class Journal:
 
     def append(self, record: bytes) -> int:
         """Write one record (a JSON object in UTF-8), return its sequence. Raises Unavailable: then it was not kept."""
-        return self.append_many((record,))[0]
+        frame, head = encode(self.head, record, self._salt())
+        self._keep(frame, head)
+        return head.sequence
 
     def append_many(self, records: Sequence[bytes]) -> list[int]:
         """Write records in order with one write and, under "power", one fdatasync. On Unavailable none is kept."""
-        if self._refusal:
-            raise Unavailable(f"journal: {self._refusal}", where=str(self._directory), cure="restart the worker")
         first, head = self.head.sequence + 1, self.head
         frames = []
         for record in records:
-            frame, head = encode(head, record, os.urandom(SALT_BYTES))
+            frame, head = encode(head, record, self._salt())
             frames.append(frame)
-        data = b"".join(frames)
-        today = int(time.time() // DAY_SECONDS)
-        if self._size and (self._size + len(data) > self._segment_bytes or self._day != today):
-            self._rotate()  # by days too, or where little is asked retention had no whole segment to drop for years
-        self._day = today
-        self._write(data)
-        self.head, self._size = head, self._size + len(data)
+        self._keep(b"".join(frames), head)
         return list(range(first, head.sequence + 1))
 
     @property
@@ -144,6 +139,23 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _salt(self) -> bytes:
+        """Random bytes, fetched from the system for many records at once."""
+        if self._salted == len(self._salts):
+            self._salts, self._salted = os.urandom(SALT_BYTES * 256), 0
+        self._salted += SALT_BYTES
+        return self._salts[self._salted - SALT_BYTES : self._salted]
+
+    def _keep(self, data: bytes, head: Head) -> None:
+        if self._refusal:
+            raise Unavailable(f"journal: {self._refusal}", where=str(self._directory), cure="restart the worker")
+        today = int(time.time() // DAY_SECONDS)
+        if self._size and (self._size + len(data) > self._segment_bytes or self._day != today):
+            self._rotate()  # by days too, or where little is asked retention had no whole segment to drop for years
+        self._day = today
+        self._write(data)
+        self.head, self._size = head, self._size + len(data)
 
     def _write(self, data: bytes) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -55,16 +55,27 @@ class Schema:
     classes: tuple[str, ...] = ()
 
 
-def encode_value(feature: Feature, value: Value) -> float:
-    """The double a scorer sees: NaN for missing, 0/1 for booleans, the category's position or -1 for one never seen.
+def make_encoder(feature: Feature) -> Callable[[Value], float]:
+    """What turns a value of the feature into the double a scorer sees: NaN for missing, 0/1 for booleans, the category's position or -1 for
+    one never seen.
 
-    >>> encode_value(Feature("plan", "category", ("Basic", "Gold")), "Gold")
-    1.0
+    >>> encode = make_encoder(Feature("plan", "category", ("Basic", "Gold")))
+    >>> encode("Gold"), encode("Silver"), encode(None)
+    (1.0, -1.0, nan)
     """
-    if value is None:
-        return math.nan
-    if feature.kind == "category":
-        assert feature.categories is not None
-        text = value if isinstance(value, str) else str(value)
-        return float(feature.categories.index(text)) if text in feature.categories else -1.0
-    return float(value)
+    if feature.kind != "category":
+        return lambda value: math.nan if value is None else float(value)
+    assert feature.categories is not None
+    codes: dict[Value, float] = {category: float(i) for i, category in enumerate(feature.categories)}
+
+    def encode_category(value: Value) -> float:
+        if value is None:
+            return math.nan
+        return codes.get(value if isinstance(value, str) else str(value), -1.0)
+
+    return encode_category
+
+
+def encode_value(feature: Feature, value: Value) -> float:
+    """:func:`make_encoder` for one value."""
+    return make_encoder(feature)(value)

@@ -6,17 +6,16 @@ declares ``missing="accept"``; then the answer is marked degraded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ecluse.core.errors import EcluseError
 from ecluse.core.expression import Value, evaluate
 from ecluse.core.ports import OnlineRow
-from ecluse.core.schema import Schema, StoredView, encode_value
+from ecluse.core.schema import Schema, StoredView, make_encoder
 
-UNSEEN = -1.0  # what ``encode_value`` gives a category outside those of training
+UNSEEN = -1.0  # what ``make_encoder`` gives a category outside those of training
 ProblemCode = Literal["feature_missing", "feature_stale"]
 
 
@@ -28,29 +27,44 @@ class FeatureProblem(EcluseError):
         super().__init__(f"`{field}`: {why}", where=f"view {view}" if view else "request", cure=cure)
 
 
-@dataclass(frozen=True)
-class Assembled:
-    """``inputs``: the scorer's features in its order; ``raw``: stored values and request fields as they were; ``moments``: what each view was
-    computed as of (UTC microseconds); ``degraded``: which views are missing and why; ``unseen``: inputs never seen in training.
+class Assembled(NamedTuple):
+    """``vector``: the scorer's inputs in its order, encoded; ``raw``: stored values and request fields as they were; ``moments``: what each
+    view was computed as of (UTC microseconds); ``degraded``: which views are missing and why; ``unseen``: inputs never seen in training.
     """
 
-    inputs: dict[str, Value]
-    raw: dict[str, Value]
-    moments: dict[str, int]
+    vector: list[float]
+    raw: Mapping[str, Value]
+    moments: Mapping[str, int]
     degraded: tuple[str, ...]
     unseen: tuple[str, ...]
-    vector: list[float]
 
 
-def assemble(
-    schema: Schema, rows: Mapping[str, OnlineRow], given: Mapping[str, Value], now_micros: int, as_of_micros: int
-) -> Assembled:
-    """The input vector of one request.
+Assemble = Callable[[Mapping[str, OnlineRow], Mapping[str, Value], int, int], Assembled]
+
+
+def make_assemble(schema: Schema) -> Assemble:
+    """``assemble(rows, given, now, as_of)``: the input vector of one request to a version, with all that a schema says worked out once.
 
     ``rows``: what the online store holds for the entity, by view; ``given``: request fields and explicit features, already validated
-    (instants as microseconds); a view is read only when it has a feature that is not given. ``now_micros`` is the project's present, against
-    which ages are judged; ``as_of_micros`` the moment derived features read as ``as_of``. Raises FeatureProblem. O(features).
+    (instants as microseconds); a view is read only when it has a feature that is not given. ``now`` is the project's present in UTC
+    microseconds, against which ages are judged; ``as_of`` the moment derived features read as such. Raises FeatureProblem. O(features).
     """
+    encoders = [(each.name, make_encoder(each)) for each in schema.features]
+    categories = [(i, each.name) for i, each in enumerate(schema.features) if each.categories is not None]
+
+    def assemble(rows: Mapping[str, OnlineRow], given: Mapping[str, Value], now: int, as_of: int) -> Assembled:
+        raw, moments, degraded = _collect(schema, rows, given, now)
+        values = {**raw, **_derived(schema, raw, as_of)} if schema.derived else raw
+        vector = [encode(values[name]) for name, encode in encoders]
+        unseen = tuple([name for i, name in categories if vector[i] == UNSEEN])
+        return Assembled(vector, raw, moments, tuple(degraded), unseen)
+
+    return assemble
+
+
+def _collect(
+    schema: Schema, rows: Mapping[str, OnlineRow], given: Mapping[str, Value], now: int
+) -> tuple[dict[str, Value], dict[str, int], list[str]]:
     raw: dict[str, Value] = {}
     moments: dict[str, int] = {}
     degraded: list[str] = []
@@ -72,20 +86,11 @@ def assemble(
         row = rows.get(view.name)
         if row is not None:
             moments[view.name] = row.as_of
-        stored, why = _stored(view, wanted, row, now_micros)
+        stored, why = _stored(view, wanted, row, now)
         raw.update(stored)
         if why:
             degraded.append(f"{view.name}: {why}")
-    values = {**raw, **_derived(schema, raw, as_of_micros)} if schema.derived else raw
-    inputs: dict[str, Value] = {}
-    vector: list[float] = []
-    unseen: list[str] = []
-    for each in schema.features:
-        inputs[each.name] = value = values[each.name]
-        vector.append(encode_value(each, value))
-        if each.categories is not None and vector[-1] == UNSEEN:
-            unseen.append(each.name)
-    return Assembled(inputs, raw, moments, tuple(degraded), tuple(unseen), vector)
+    return raw, moments, degraded
 
 
 def _stored(view: StoredView, wanted: list[str], row: OnlineRow | None, now: int) -> tuple[dict[str, Value], str]:

@@ -21,6 +21,7 @@ from ecluse.serving.outcomes import read_outcomes, write_outcomes
 from ecluse.serving.plane import Plane
 from ecluse.serving.predict import conclude, prepare, run
 from ecluse.serving.problems import Refused, excerpt
+from ecluse.serving.scorers import Loaded
 from ecluse.serving.validate import parse_object, read_request_id, word
 
 VERSION_FIELD = "model_version"
@@ -29,34 +30,41 @@ _encode = msgspec.json.Encoder().encode
 
 async def predict(plane: Plane, call: Call) -> Reply:
     """POST /predict: one prediction."""
-    async with Admitted(plane, call):
-        loaded = choose(plane, call.parameters.get("name"))
-        call.model, call.version = loaded.model, str(loaded.number)
-        value = parse_object(call.body)
-        _take_request_id(call, value)
-        if VERSION_FIELD in value and VERSION_FIELD not in loaded.form.fields:
-            loaded = choose_version(plane, loaded.model, _pop_version(value), call.grant)
-            call.version = str(loaded.number)
+    if not plane.admission.take():
+        await plane.admission.enter(call.deadline)
+    try:
+        loaded = _choose(plane, call, value := parse_object(call.body))
         # from here on one version: what is validated, scored and answered is of the same
         call.in_time()
-        case = await prepare(loaded, value, call.request_id, plane.parts.online, plane.now(), call.started)
+        case = await prepare(loaded, value, call.request_id, plane.parts.online, plane.now_micros(), call.started)
         call.in_time()
         scores = await before(call, asyncio.to_thread(run, case)) if loaded.blocking else run(case)
-        answer, prediction = conclude(case, scores, plane.parts.journal)
-    plane.metrics.predictions_kept.inc()
-    for feature in prediction.unseen:
-        plane.metrics.unseen.labels(loaded.model, feature).inc()
-    if prediction.degraded:
-        plane.metrics.degraded.labels(loaded.model).inc()
-    return Reply(200, answer, headers=named(call))
+        answer, record = conclude(case, scores, plane.parts.journal)
+    finally:
+        plane.admission.leave()
+    plane.metrics.kept["prediction"] += 1
+    if record["unseen"] or record["degraded"]:
+        plane.metrics.note(loaded.model, record)
+    return Reply(200, answer, headers=loaded.headers)
+
+
+def _choose(plane: Plane, call: Call, value: dict[str, Any]) -> Loaded:
+    loaded = choose(plane, call.parameters.get("name"))
+    call.model, call.version = loaded.model, loaded.version
+    if "request_id" in value:
+        _take_request_id(call, value)
+    if VERSION_FIELD in value and VERSION_FIELD not in loaded.form.fields:
+        loaded = choose_version(plane, loaded.model, _pop_version(value), call.grant)
+        call.version = loaded.version
+    return loaded
 
 
 async def outcomes(plane: Plane, call: Call) -> Reply:
     """POST /outcomes: truths that arrived, journaled together or not at all."""
     async with Admitted(plane, call):
-        records = read_outcomes(call.body, plane.fleet.champions, call.parameters.get("name"), plane.now())
+        records = read_outcomes(call.body, plane.fleet.champions, call.parameters.get("name"), plane.now_micros())
         write_outcomes(records, plane.parts.journal)
-    plane.metrics.journal_records.labels("outcome").inc(len(records))
+    plane.metrics.kept["outcome"] += len(records)
     return Reply(202, _encode({"accepted": len(records)}))
 
 
@@ -112,11 +120,6 @@ async def exposition(plane: Plane) -> bytes:
         for view, age in (await plane.feature_ages()).items():
             plane.metrics.feature_age.labels(view).set(age)
     return plane.metrics.render()
-
-
-def named(call: Call) -> list[tuple[bytes, bytes]]:
-    """The headers that name model and version."""
-    return [(b"x-ecluse-model", call.model.encode()), (b"x-ecluse-version", call.version.encode())]
 
 
 async def before(call: Call, work: Awaitable[Any]) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -18,13 +17,12 @@ import numpy.typing as npt
 
 from ecluse.core.errors import EcluseError, Unavailable
 from ecluse.core.ports import Journal
-from ecluse.core.prediction import Prediction
 from ecluse.serving.admission import Admitted
-from ecluse.serving.answers import before, named
+from ecluse.serving.answers import before
 from ecluse.serving.call import Call, Reply
 from ecluse.serving.choice import choose
 from ecluse.serving.plane import Plane
-from ecluse.serving.predict import Case, check_finite, decide, make_answer, prepare
+from ecluse.serving.predict import Case, Record, check_finite, decide, make_answer, prepare
 from ecluse.serving.problems import Refused, excerpt, problem_facts
 from ecluse.serving.scorers import Loaded
 from ecluse.serving.validate import REQUEST_ID, parse_object, read_request_id, word
@@ -44,7 +42,7 @@ class Said:
     """A row that was answered: what ``POST /predict`` would say of it, and what is in the journal."""
 
     answer: dict[str, Any]
-    prediction: Prediction
+    record: Record
 
 
 async def predict_batch(plane: Plane, call: Call) -> Reply:
@@ -62,7 +60,7 @@ async def predict_batch(plane: Plane, call: Call) -> Reply:
         "refused": refused,
         "results": [_tell(each, _row_id(call, rows[i], i)) for i, each in enumerate(results)],
     }
-    return Reply(207 if refused else 200, _encode(answer), headers=named(call))
+    return Reply(207 if refused else 200, _encode(answer), headers=loaded.headers)
 
 
 async def answer_rows(
@@ -107,7 +105,7 @@ def check_rows(plane: Plane, rows: int) -> None:
 
 def take(call: Call, loaded: Loaded) -> Loaded:
     """The version that answers this call, noted for its counters and headers."""
-    call.model, call.version = loaded.model, str(loaded.number)
+    call.model, call.version = loaded.model, loaded.version
     return loaded
 
 
@@ -118,7 +116,7 @@ def all_said(results: Sequence[Said | Refused]) -> list[Said]:
 
 def concerns(said: Sequence[Said]) -> list[tuple[bytes, bytes]]:
     """Headers for protocols that have no word for it: how many rows were answered without a view, or hold a value never seen in training."""
-    degraded, unseen = (sum(bool(getattr(each.prediction, what)) for each in said) for what in ("degraded", "unseen"))
+    degraded, unseen = (sum(bool(each.record[what]) for each in said) for what in ("degraded", "unseen"))
     counted = ((b"x-ecluse-degraded", degraded), (b"x-ecluse-unseen", unseen))
     return [(name, str(count).encode()) for name, count in counted if count]
 
@@ -132,7 +130,7 @@ def take_request_id(call: Call, own: object, field: str = "request_id") -> None:
 
 
 async def _prepare(plane: Plane, call: Call, loaded: Loaded, rows: Sequence[Any]) -> list[Case | Refused]:
-    now, seen = plane.now(), set[str]()
+    now, seen = plane.now_micros(), set[str]()
     cases: list[Case | Refused] = []
     for first in range(0, len(rows), TURN):
         call.in_time()
@@ -148,7 +146,7 @@ async def _prepare(plane: Plane, call: Call, loaded: Loaded, rows: Sequence[Any]
 
 
 async def _prepare_row(
-    plane: Plane, call: Call, loaded: Loaded, row: Any, i: int, seen: set[str], now: datetime
+    plane: Plane, call: Call, loaded: Loaded, row: Any, i: int, seen: set[str], now: int
 ) -> Case | Refused:
     try:
         if not isinstance(row, dict):
@@ -190,26 +188,26 @@ def _conclude(
         0,
     )  # nothing is awaited from the first id to the write: the ids are those of the records
     for each in cases:
-        found = each if isinstance(each, Refused) else _decide(each, next(lines), journal.next_id(ahead))
+        found = each if isinstance(each, Refused) else _decide(each, next(lines).tolist(), journal.next_id(ahead))
         ahead += isinstance(found, Said)
         results.append(found)
     if all_or_none:
         _raise_first(results)
     try:
-        if records := [_encode(each.prediction) for each in results if isinstance(each, Said)]:
+        if records := [_encode(each.record) for each in results if isinstance(each, Said)]:
             journal.append_many(records)
     except Unavailable as error:
         raise Refused("log_unavailable", error.what) from None
     return results
 
 
-def _decide(case: Case, scores: npt.NDArray[np.float64], prediction_id: str) -> Said | Refused:
+def _decide(case: Case, scores: list[float], prediction_id: str) -> Said | Refused:
     try:
         check_finite(case, scores)
     except Refused as refused:
         return refused
-    prediction = decide(case, scores.tolist(), prediction_id)
-    return Said(make_answer(case, prediction), prediction)
+    record = decide(case, scores, prediction_id)
+    return Said(make_answer(case, record), record)
 
 
 def _raise_first(results: Sequence[object]) -> None:
@@ -219,13 +217,10 @@ def _raise_first(results: Sequence[object]) -> None:
 
 
 def _count(plane: Plane, loaded: Loaded, results: Sequence[Said | Refused]) -> None:
-    predictions = [each.prediction for each in results if isinstance(each, Said)]
-    plane.metrics.journal_records.labels("prediction").inc(len(predictions))
-    for prediction in predictions:
-        for feature in prediction.unseen:
-            plane.metrics.unseen.labels(loaded.model, feature).inc()
-        if prediction.degraded:
-            plane.metrics.degraded.labels(loaded.model).inc()
+    records = [each.record for each in results if isinstance(each, Said)]
+    plane.metrics.kept["prediction"] += len(records)
+    for record in records:
+        plane.metrics.note(loaded.model, record)
 
 
 def _read_instances(call: Call, value: dict[str, Any]) -> list[Any]:

@@ -13,7 +13,6 @@ import msgspec
 
 from ecluse.core.contract import Boolean, Column, Integer, Number
 from ecluse.serving.admission import Admitted
-from ecluse.serving.answers import named
 from ecluse.serving.batch import Said, all_said, answer_rows, take, take_request_id
 from ecluse.serving.call import OCTETS, Call, Reply
 from ecluse.serving.choice import choose_version, read_number
@@ -56,7 +55,7 @@ async def model_ready(plane: Plane, call: Call) -> Reply:
 async def model(plane: Plane, call: Call) -> Reply:
     """GET /v2/models/{name}: inputs and outputs, out of the version's schema."""
     loaded = _choose(plane, call)
-    return Reply(200, _encode(metadata(loaded)), headers=named(call))
+    return Reply(200, _encode(metadata(loaded)), headers=loaded.headers)
 
 
 async def infer(plane: Plane, call: Call) -> Reply:
@@ -80,7 +79,10 @@ async def infer(plane: Plane, call: Call) -> Reply:
     found = make_outputs(loaded, said)
     binary = bool(parameters.get("binary_data_output"))
     return _reply(
-        call, [found[name] for name in asked], {name for name, own in asked.items() if (binary if own is None else own)}
+        call,
+        loaded,
+        [found[name] for name in asked],
+        {name for name, own in asked.items() if (binary if own is None else own)},
     )
 
 
@@ -185,7 +187,7 @@ def _requested(value: Mapping[str, Any], loaded: Loaded) -> dict[str, bool | Non
     return found
 
 
-def _reply(call: Call, outputs: Sequence[Tensor], binary: set[str]) -> Reply:
+def _reply(call: Call, loaded: Loaded, outputs: Sequence[Tensor], binary: set[str]) -> Reply:
     plain, tail = [], []
     for tensor in outputs:
         shown = tensor.plain()
@@ -196,9 +198,9 @@ def _reply(call: Call, outputs: Sequence[Tensor], binary: set[str]) -> Reply:
         plain.append(shown)
     head = _encode({"id": call.request_id, "model_name": call.model, "model_version": call.version, "outputs": plain})
     if not tail:
-        return Reply(200, head, headers=named(call))
+        return Reply(200, head, headers=loaded.headers)
     length = [(HEADER_LENGTH, str(len(head)).encode())]
-    return Reply(200, head + b"".join(tail), OCTETS, [*named(call), *length])
+    return Reply(200, head + b"".join(tail), OCTETS, [*loaded.headers, *length])
 
 
 def _describe(name: str, column: Column) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from ecluse.serving.admission import Admitted
-from ecluse.serving.answers import named
 from ecluse.serving.batch import Said, all_said, answer_rows, check_rows, concerns, take
 from ecluse.serving.call import CSV, JSON, Call, Reply
 from ecluse.serving.choice import choose
@@ -37,7 +36,7 @@ async def invocations(plane: Plane, call: Call) -> Reply:
         requests = [as_request(row, loaded.form) if isinstance(row, dict) else row for row in rows]
         said = all_said(await answer_rows(plane, call, loaded, requests, all_or_none=True))
     predictions = [_prediction(each, loaded) for each in said]
-    return Reply(200, _encode({"predictions": predictions}), headers=[*named(call), *concerns(said)])
+    return Reply(200, _encode({"predictions": predictions}), headers=[*loaded.headers, *concerns(said)])
 
 
 def read_frame(value: Mapping[str, Any]) -> list[Any]:
@@ -143,4 +142,4 @@ def _zip(columns: Sequence[str], data: Sequence[Any], unit: str) -> list[Any]:
 def _prediction(said: Said, loaded: Loaded) -> Any:
     if loaded.schema.task == "multiclass":
         return list(said.answer["probabilities"].values())
-    return said.prediction.score
+    return said.record["score"]

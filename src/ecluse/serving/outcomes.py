@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from ecluse.core.errors import Unavailable
 from ecluse.core.expression import Value
-from ecluse.core.instants import from_micros
 from ecluse.core.ports import Journal
 from ecluse.core.prediction import OutcomeRecord
 from ecluse.serving.predict import time_text
@@ -23,7 +21,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def read_outcomes(
-    body: bytes | bytearray, champions: Mapping[str, Loaded], model: str | None, now: datetime
+    body: bytes | bytearray, champions: Mapping[str, Loaded], model: str | None, now: int
 ) -> list[OutcomeRecord]:
     """The outcomes of a body: one object or a list. Each names a ``request_id``, or an entity's key and ``at``. Raises Refused."""
     value = parse_json(body)
@@ -43,7 +41,7 @@ def write_outcomes(records: list[OutcomeRecord], journal: Journal) -> None:
         raise Refused("log_unavailable", error.what) from None
 
 
-def _read(item: Any, champions: Mapping[str, Loaded], model: str | None, now: datetime, prefix: str) -> OutcomeRecord:
+def _read(item: Any, champions: Mapping[str, Loaded], model: str | None, now: int, prefix: str) -> OutcomeRecord:
     if not isinstance(item, dict):
         raise Refused(
             "wrong_type", f"{prefix or 'the body'} is not an object", field=prefix or None, cure="send objects"
@@ -63,7 +61,7 @@ def _read(item: Any, champions: Mapping[str, Loaded], model: str | None, now: da
         missing = "value" if "value" not in item else "at" if columns else "request_id"
         raise Refused("missing_field", f"`{missing}` is missing", field=prefix + missing)
     entity = read_entity(item, loaded.form.entities[0])[1] if keyed else None
-    at = time_text(from_micros(read_instant(item["at"], prefix + "at"))) if keyed else None
+    at = time_text(read_instant(item["at"], prefix + "at")) if keyed else None
     request_id = None if keyed else read_request_id(item["request_id"], prefix + "request_id")
     if not keyed and request_id is None:
         raise Refused("missing_value", "`request_id` is null", field=prefix + "request_id")

@@ -27,10 +27,16 @@ class Places:
         if self.in_flight >= self._places and len(self._queue) >= self._bound:
             raise Refused("overloaded", f"{self.in_flight} requests are in flight, {self.waiting} wait")
 
+    def take(self) -> bool:
+        """Take a place if one is free; a place is never free while somebody waits: leave() passes it on."""
+        if self.in_flight < self._places:
+            self.in_flight += 1
+            return True
+        return False
+
     async def enter(self, deadline: float) -> None:
         """Take a place, waiting for one until ``deadline`` (``time.perf_counter``). Raises Refused: overloaded, deadline_exceeded."""
-        if self.in_flight < self._places:  # a place is never free while somebody waits: leave() passes it on
-            self.in_flight += 1
+        if self.take():
             return
         self.check()
         turn = asyncio.get_running_loop().create_future()

@@ -74,6 +74,11 @@ class Plane:
         document = self.fleet.document
         return document.data_now if document and document.data_now else datetime.now(UTC)
 
+    def now_micros(self) -> int:
+        """:meth:`now` in UTC microseconds."""
+        document = self.fleet.document
+        return to_micros(document.data_now) if document and document.data_now else time.time_ns() // 1_000
+
     async def follow(self) -> None:
         """Follow the document and look after journal and online store until cancelled."""
         await self.refresh(first=True)

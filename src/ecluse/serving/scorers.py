@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ecluse.core.document import Document, ServedModel, ServedVersion
 from ecluse.core.errors import Corrupt, DeclarationError, EcluseError, NotFound, Unsupported
 from ecluse.core.ports import Bundles, Scorer, Verify
 from ecluse.core.schema import Schema, encode_value
+from ecluse.features.online import Assemble, make_assemble
 from ecluse.serving.validate import Form, make_form
 
 SMOKE_LIMIT = 1e-6
@@ -43,6 +45,21 @@ class Loaded:
     threshold: float | None
     blocking: bool
     arm: str = CHAMPION_ARM
+
+    @cached_property
+    def assemble(self) -> Assemble:
+        """See :func:`~ecluse.features.online.make_assemble`."""
+        return make_assemble(self.schema)
+
+    @cached_property
+    def version(self) -> str:
+        """The number as text."""
+        return str(self.number)
+
+    @cached_property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The headers that name model and version."""
+        return (b"x-ecluse-model", self.model.encode()), (b"x-ecluse-version", self.version.encode())
 
 
 @dataclass(frozen=True)
