@@ -64,7 +64,7 @@ def make_encoder(feature: Feature) -> Callable[[Value], float]:
     (1.0, -1.0, nan)
     """
     if feature.kind != "category":
-        return lambda value: math.nan if value is None else float(value)
+        return lambda value: value if type(value) is float else math.nan if value is None else float(value)
     assert feature.categories is not None
     codes: dict[Value, float] = {category: float(i) for i, category in enumerate(feature.categories)}
 

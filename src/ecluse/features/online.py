@@ -39,6 +39,8 @@ class Assembled(NamedTuple):
     unseen: tuple[str, ...]
 
 
+_NO_MOMENTS: Mapping[str, int] = {}
+_NOTHING: tuple[str, ...] = ()
 Assemble = Callable[[Mapping[str, OnlineRow], Mapping[str, Value], int, int], Assembled]
 
 
@@ -51,20 +53,24 @@ def make_assemble(schema: Schema) -> Assemble:
     """
     encoders = [(each.name, make_encoder(each)) for each in schema.features]
     categories = [(i, each.name) for i, each in enumerate(schema.features) if each.categories is not None]
+    everything = {*schema.request, *(name for view in schema.views for name in view.features)}
 
     def assemble(rows: Mapping[str, OnlineRow], given: Mapping[str, Value], now: int, as_of: int) -> Assembled:
-        raw, moments, degraded = _collect(schema, rows, given, now)
+        if given.keys() == everything:
+            raw, moments, degraded = given, _NO_MOMENTS, _NOTHING
+        else:
+            raw, moments, degraded = _collect(schema, rows, given, now)
         values = {**raw, **_derived(schema, raw, as_of)} if schema.derived else raw
         vector = [encode(values[name]) for name, encode in encoders]
         unseen = tuple([name for i, name in categories if vector[i] == UNSEEN])
-        return Assembled(vector, raw, moments, tuple(degraded), unseen)
+        return Assembled(vector, raw, moments, degraded, unseen)
 
     return assemble
 
 
 def _collect(
     schema: Schema, rows: Mapping[str, OnlineRow], given: Mapping[str, Value], now: int
-) -> tuple[dict[str, Value], dict[str, int], list[str]]:
+) -> tuple[Mapping[str, Value], Mapping[str, int], tuple[str, ...]]:
     raw: dict[str, Value] = {}
     moments: dict[str, int] = {}
     degraded: list[str] = []
@@ -90,7 +96,7 @@ def _collect(
         raw.update(stored)
         if why:
             degraded.append(f"{view.name}: {why}")
-    return raw, moments, degraded
+    return raw, moments, tuple(degraded)
 
 
 def _stored(view: StoredView, wanted: list[str], row: OnlineRow | None, now: int) -> tuple[dict[str, Value], str]:

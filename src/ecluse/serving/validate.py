@@ -26,7 +26,7 @@ from ecluse.core.schema import Schema
 from ecluse.serving.problems import Refused, excerpt
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,128}")
-_NUMBERS = (float, int)
+_NOTHING: Mapping[str, Any] = {}
 RESERVED = frozenset({"as_of", "request_id", "features"})
 
 
@@ -109,9 +109,9 @@ def read_request(value: Mapping[str, Any], form: Form) -> Asked:
     if not value.keys() <= form.fields:
         raise _unknown(next(name for name in value if name not in form.fields), form)
     explicit = _read_explicit(value, form)
-    entity, keys = ({}, {}) if explicit is not None else _read_keys(value, form)
-    given = _read_given(value, form, value["features"] if explicit is not None else {})
-    return Asked(entity, keys, given, explicit, _read_as_of(value))
+    entity, keys = (_NOTHING, _NOTHING) if explicit is not None else _read_keys(value, form)
+    given = _read_given(value, form, value["features"] if explicit is not None else _NOTHING)
+    return Asked(entity, keys, given, explicit, _read_as_of(value) if "as_of" in value else None)
 
 
 def read_request_id(value: object, field: str = "request_id") -> str | None:
@@ -173,8 +173,9 @@ def make_reader(name: str, column: Column) -> Callable[[Any], Value]:
         high = most if column.max is None else min(column.max, most)
 
         def read_number(value: Any) -> Value:
-            if type(value) in _NUMBERS and low <= value <= high:  # false for NaN; bounds are finite
-                return float(value)
+            kind = type(value)
+            if (kind is float or kind is int) and low <= value <= high:  # false for NaN; bounds are finite
+                return value if kind is float else float(value)
             return check_value(name, value, column)
 
         return read_number
@@ -233,7 +234,9 @@ def _read_explicit(value: Mapping[str, Any], form: Form) -> dict[str, Value] | N
         raise Refused("missing_field", f"feature `{name}` is missing", field=f"features.{name}") from None
 
 
-def _read_given(value: Mapping[str, Any], form: Form, features: Mapping[str, Any]) -> dict[str, Value]:
+def _read_given(value: Mapping[str, Any], form: Form, features: Mapping[str, Any]) -> Mapping[str, Value]:
+    if not form.schema.request:
+        return _NOTHING
     given: dict[str, Value] = {}
     for name in form.schema.request:
         if name in value and name in features:
