@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import ecluse.serving.health
 import ecluse.worker
 from ecluse.serving.plane import Plane
 from ecluse.serving.scorers import Fleet, Loaded
@@ -51,7 +52,17 @@ def _unload() -> None:
     setattr(Plane, "refresh", hasty)  # noqa: B010 - a method is not assigned to
 
 
-DEFECTS: dict[str, Callable[[], None]] = {"none": lambda: None, "mixed": _mixed, "unload": _unload}
+def _at_bind() -> None:
+    """Whoever asks is told that it is ready."""
+    vars(ecluse.serving.health)["unready"] = lambda plane: None
+
+
+DEFECTS: dict[str, Callable[[], None]] = {
+    "none": lambda: None,
+    "mixed": _mixed,
+    "unload": _unload,
+    "at bind": _at_bind,
+}
 
 
 if __name__ == "__main__":
