@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import ecluse.serving.health
 import ecluse.worker
+from ecluse.serving.places import Places
 from ecluse.serving.plane import Plane
 from ecluse.serving.scorers import Fleet, Loaded
 
@@ -57,11 +58,18 @@ def _at_bind() -> None:
     vars(ecluse.serving.health)["unready"] = lambda plane: None
 
 
+def _unbounded() -> None:
+    """Whoever comes may wait."""
+    make = Places.__init__
+    setattr(Places, "__init__", lambda self, places, waiting: make(self, places, 1 << 40))  # noqa: B010 - as above
+
+
 DEFECTS: dict[str, Callable[[], None]] = {
     "none": lambda: None,
     "mixed": _mixed,
     "unload": _unload,
     "at bind": _at_bind,
+    "unbounded": _unbounded,
 }
 
 

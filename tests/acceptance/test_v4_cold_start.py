@@ -35,7 +35,7 @@ class Start:
 
 
 def ask(port: int, method: str, path: str, body: Any = None) -> tuple[str, Any]:
-    """ "ok", a problem's code or the name of a connection error; and the answer."""
+    """What came of it, "ok", a problem's code or the name of a connection error; and the answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         sent = None if body is None else json.dumps(body)
