@@ -122,6 +122,12 @@ def versions(server: Server, place: Path) -> str:
     return made.stdout.strip()
 
 
+def target_of(server: Server, port: int, rows: Sequence[Row]) -> Target:
+    """Where and what it is asked."""
+    headers = {"Content-Type": "application/json", **server.headers}
+    return Target(port, server.path, headers, [json.dumps(server.body(row)) for row in rows])
+
+
 def free_port() -> int:
     """One that nobody listens on at this moment."""
     with socket.socket() as free:
@@ -139,12 +145,7 @@ def started(server: Server, churn: Churn, model: Path, place: Path) -> Iterator[
         python = str(place / "bin" / "python")
         subprocess.run([python, str(HERE / server.prepare), str(model), str(model / server.name)], check=True)
     port = free_port()
-    target = Target(
-        port,
-        server.path,
-        {"Content-Type": "application/json", **server.headers},
-        [json.dumps(server.body(row)) for row in churn.rows],
-    )
+    target = target_of(server, port, churn.rows)
     log = model / f"{server.name}.log"
     process = spawn(server, model, place, port, log)
     try:
