@@ -1,9 +1,9 @@
-"""What durability costs on this disk: a bare write and fdatasync, the journal alone, and a real worker answering, side by side.
+"""What durability costs on this disk: a bare write and fdatasync, and the journal alone, side by side.
 
     .venv/bin/python -m bench.journal.durable [--seconds 3] [--rounds 3] [--folder DIR] [--json]
 
-All of it writes below ``--folder`` (the present one: a disk, not a tmpfs). Rounds take every case in turn; medians are printed. The worker
-runs on the first core, its client on the second; each connection sends its next request when the answer is there.
+All of it writes below ``--folder`` (the present one: a disk, not a tmpfs). Rounds take every case in turn; medians are printed. What it
+costs a worker that answers is measured by ``bench.serving.power``.
 """
 
 from __future__ import annotations
@@ -13,19 +13,12 @@ import asyncio
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from tests.serving.house import environment, ready_house
 
 from ecluse.adapters.journal_files import Journal
 from ecluse.adapters.journal_group import GroupJournal
@@ -108,93 +101,6 @@ def grouped(folder: Path, requests: int, seconds: float) -> Cost:
             raise SystemExit(str(problems[0]))
 
 
-# ---------------------------------------------------------------- a real worker
-
-
-@contextmanager
-def worker(folder: Path, durability: str) -> Iterator[tuple[int, int]]:
-    """A worker on the first core: its port and process."""
-    house = ready_house(Path(tempfile.mkdtemp(dir=folder)))
-    settings = json.dumps({"port": 0, "poll_ms": 500, "durability": durability})
-    command = [sys.executable, "-m", "ecluse.worker", "--home", str(house.home), "--serving", settings]
-    process = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
-    os.sched_setaffinity(process.pid, {0})
-    try:
-        lock = house.home / "serve.lock"
-        while not lock.exists() or not lock.read_text():
-            time.sleep(0.02)
-        time.sleep(1.0)
-        yield int(json.loads(lock.read_text())["url"].rpartition(":")[2]), process.pid
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def cpu_seconds(pid: int) -> float:
-    """What a process has used so far, its own and the kernel's for it."""
-    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-
-class Caller(asyncio.Protocol):
-    """One connection that asks again as soon as it is answered."""
-
-    def __init__(self, waits: list[float], ended: asyncio.Future[None]) -> None:
-        self.waits, self.ended, self.data = waits, ended, b""
-        body = json.dumps({"user_id": "u1", "gift": True}).encode()
-        head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        self.request = head.encode() + body
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self._ask()
-
-    def data_received(self, data: bytes) -> None:
-        self.data += data
-        head, gap, rest = self.data.partition(b"\r\n\r\n")
-        if not gap or len(rest) < int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]):
-            return
-        if not head.startswith(b"HTTP/1.1 200"):
-            self.ended.set_exception(SystemExit(rest.decode()))
-            return
-        self.waits.append(time.perf_counter() - self.asked)
-        self.data = b""
-        if not self.ended.done():
-            self._ask()
-
-    def _ask(self) -> None:
-        self.asked = time.perf_counter()
-        self.transport.write(self.request)
-
-
-def served(folder: Path, durability: str, connections: int, seconds: float) -> Cost:
-    waits: list[float] = []
-
-    async def call(port: int, pid: int) -> tuple[float, float]:
-        loop = asyncio.get_running_loop()
-        ended = loop.create_future()
-        for _ in range(connections):
-            await loop.create_connection(lambda: Caller(waits, ended), "127.0.0.1", port)
-        await asyncio.wait({ended}, timeout=0.5)
-        waits.clear()
-        start, cpu = time.perf_counter(), cpu_seconds(pid)
-        await asyncio.wait({ended}, timeout=seconds)
-        passed = time.perf_counter() - start, cpu_seconds(pid) - cpu
-        if ended.done():
-            ended.result()
-        ended.cancel()
-        return passed
-
-    with worker(folder, durability) as (port, pid):
-        cores = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {max(cores)})
-        try:
-            return cost(waits, *asyncio.run(call(port, pid)))
-        finally:
-            os.sched_setaffinity(0, cores)
-
-
 def cases(folder: Path, seconds: float) -> dict[str, Callable[[], Cost]]:
     return {
         "bare write and fdatasync, 1 record": lambda: bare(folder, 1, seconds),
@@ -204,8 +110,6 @@ def cases(folder: Path, seconds: float) -> dict[str, Callable[[], Cost]]:
         "journal, power, 16 requests at a time": lambda: grouped(folder, 16, seconds),
         "journal, power, 64 requests at a time": lambda: grouped(folder, 64, seconds),
         "journal, process": lambda: one_by_one(folder, "process", seconds),
-        "worker, process, 64 connections": lambda: served(folder, "process", 64, seconds),
-        "worker, power, 64 connections": lambda: served(folder, "power", 64, seconds),
     }
 
 

@@ -33,9 +33,10 @@ BODIES = 64
 
 @dataclass(frozen=True)
 class Churn:
-    """The fitted pipeline, its compiled form, and the rows asked about with scikit-learn's answers (double [64])."""
+    """The fitted pipeline, its compiled form, and the rows asked about with scikit-learn's answers (doubles)."""
 
     pipeline: Pipeline
+    features: tuple[Feature, ...]
     onnx: bytes
     rows: list[dict[str, Any]]
     answers: list[float]
@@ -45,7 +46,7 @@ class Churn:
         folder.mkdir(parents=True, exist_ok=True)
         joblib.dump(self.pipeline, folder / "model.joblib")
         (folder / "model.onnx").write_bytes(self.onnx)
-        plain = [{"name": each.name, "categories": each.categories} for each in FEATURES]
+        plain = [{"name": each.name, "categories": each.categories} for each in self.features]
         (folder / "features.json").write_text(json.dumps(plain))
 
 
@@ -73,4 +74,4 @@ def make_churn(trees: int = 100) -> Churn:
     pipeline = make_pipeline(encode, trees_).fit(frame, leaning.to_numpy() + noise > 0)
     asked = table(BODIES, 2)
     answers = pipeline.predict_proba(asked)[:, 1].tolist()
-    return Churn(pipeline, compile_model(pipeline, FEATURES, "binary"), asked.to_dicts(), answers)
+    return Churn(pipeline, FEATURES, compile_model(pipeline, FEATURES, "binary"), asked.to_dicts(), answers)

@@ -82,19 +82,29 @@ def load(target: Target, pid: int, connections: int, seconds: float, folder: Pat
     return Load(found.rate, found.p50_ms, found.p99_ms, found.failed, spent / max(1, found.rate * seconds) * 1e6)
 
 
+def family(pid: int) -> dict[int, list[str]]:
+    """The ``stat`` fields after the name of a process, of all that descend from it and of all in its session; by pid.
+
+    The session holds those whose parent has ended: servers that spawn workers leave such.
+    """
+    fields = {int(path.name): stat_of(path) for path in Path("/proc").iterdir() if path.name.isdigit()}
+    fields = {each: stat for each, stat in fields.items() if stat}
+    found, grown = {each for each, stat in fields.items() if each == pid or int(stat[3]) == pid}, 0
+    while len(found) != grown:
+        grown = len(found)
+        found |= {each for each, stat in fields.items() if int(stat[1]) in found}
+    return {each: fields[each] for each in found}
+
+
 def cpu_seconds(pid: int) -> float:
-    """CPU seconds of a process and all that descend from it and live."""
-    fields = {int(path.name): _stat(path) for path in Path("/proc").iterdir() if path.name.isdigit()}
-    family, grown = {pid}, 0
-    while len(family) != grown:
-        grown = len(family)
-        family |= {each for each, stat in fields.items() if stat and int(stat[1]) in family}
-    return sum((int(stat[11]) + int(stat[12])) / TICKS for each in family if (stat := fields.get(each)))
+    """CPU seconds of a process and its :func:`family`, and of those children of theirs that have ended."""
+    return sum(int(ticks) for stat in family(pid).values() for ticks in stat[11:15]) / TICKS
 
 
-def _stat(path: Path) -> list[str]:
+def stat_of(process: Path) -> list[str]:
+    """The fields of ``/proc/<pid>/stat`` after the name, state first; none for a process that has ended."""
     try:
-        return (path / "stat").read_text().rpartition(")")[2].split()
+        return (process / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return []
 
@@ -104,9 +114,12 @@ local bodies = {%s}
 local n = 0
 wrk.method = "POST"
 %s
+init = function()
+  for i, body in ipairs(bodies) do bodies[i] = wrk.format(nil, nil, nil, body) end
+end
 request = function()
   n = n %% #bodies + 1
-  return wrk.format(nil, nil, nil, bodies[n])
+  return bodies[n]
 end
 done = function(summary, latency, requests)
   local e = summary.errors
@@ -132,14 +145,19 @@ def _wrk(target: Target, connections: int, seconds: float, folder: Path) -> Load
     return Load(count / micros * 1e6, p50 / 1e3, p99 / 1e3, int(failed))
 
 
-async def keep_asking(target: Target, connections: int, seconds: float) -> Load:
-    """The client without ``wrk``: each connection asks, waits for the whole answer, asks again."""
-    end, times, failed = time.perf_counter() + seconds, list[float](), 0
+def as_requests(target: Target) -> list[bytes]:
+    """Every body as the bytes of its HTTP/1.1 request."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in {"Host": "127.0.0.1", **target.headers}.items())
-    requests = [
+    return [
         f"POST {target.path} HTTP/1.1\r\n{lines}Content-Length: {len(body.encode())}\r\n\r\n{body}".encode()
         for body in target.bodies
     ]
+
+
+async def keep_asking(target: Target, connections: int, seconds: float) -> Load:
+    """The client without ``wrk``: each connection asks, waits for the whole answer, asks again."""
+    end, times, failed = time.perf_counter() + seconds, list[float](), 0
+    requests = as_requests(target)
 
     async def one(place: int) -> None:
         nonlocal failed

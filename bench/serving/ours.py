@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,23 +41,27 @@ SCHEMA = Schema(
 )
 
 
-def make_home(home: Path, churn: Churn) -> str:
+def make_home(home: Path, churn: Churn, schema: Schema = SCHEMA) -> str:
     """Publish the model in ``home``; returns an API key for it."""
     home.mkdir(parents=True, mode=0o700)
     sealer, key = load_sealer(home / "keys", create=True), secrets.token_hex(32)
-    OnlineSqlite.open(home / "online.db").close()
+    with contextlib.closing(OnlineSqlite.open(home / "online.db")) as store:
+        store.write("usage", [])  # a worker is ready when its store has answered once; an empty one does
+    names = [each.name for each in schema.features]
     smoke = [
-        {"inputs": row, "answer": [answer]} for row, answer in zip(churn.rows[:20], churn.answers[:20], strict=True)
+        {"inputs": {name: row[name] for name in names}, "answer": [answer]}
+        for row, answer in zip(churn.rows[:20], churn.answers[:20], strict=True)
     ]
     files = {
         "model.onnx": churn.onnx,
-        "schema.json": canonical(SCHEMA),
+        "schema.json": canonical(schema),
         "smoke.json": canonical({"rows": smoke}),
     }
     bundle = make_bundle(
         model="churn", scorer="onnx", recipe="r", dataset="d", split=Split("entity", 0.25), files=files
     )
     BundlesFiles(home / "bundles").put(bundle, sealer.sign(bundle.digest))
+    tomorrow = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
     document = Document(
         FORMAT,
         "bench",
@@ -64,7 +69,7 @@ def make_home(home: Path, churn: Churn) -> str:
         None,
         {"churn": ServedModel(1, {"1": ServedVersion(bundle.digest, 0.5)})},
         (sealer.public_key,),
-        (KeyGrant("bench", hash_key(key), ("predict",), datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)),),
+        (KeyGrant("bench", hash_key(key), ("predict", "metrics"), tomorrow),),
     )
     (home / "published.json").write_bytes(canonical(sealer.sign(canonical(document).decode())))
     return key

@@ -1,4 +1,7 @@
-"""A peer: FastAPI and pydantic over onnxruntime, given Écluse's own exact compiled model and encoding by hand. Started by uvicorn."""
+"""A peer: FastAPI and pydantic over onnxruntime, given Écluse's own exact compiled model and encoding by hand. Started by uvicorn.
+
+``/predict`` answers on the event loop (`async def`), ``/predict/pool`` in the framework's thread pool, as an ordinary `def` does.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,16 @@ class Row(BaseModel):
     tenure: Annotated[float, Field(ge=0, le=600)]
 
 
-@app.post("/predict")
-async def predict(row: Row) -> dict[str, float]:
+def answer(row: Row) -> dict[str, float]:
     values = [row.fee, row.hours, places["payment"][row.payment], places["plan"][row.plan], row.tenure]
     return {"proba": float(session.run(None, {"x": np.array([values])})[0][0, 0])}
+
+
+@app.post("/predict")
+async def predict(row: Row) -> dict[str, float]:
+    return answer(row)
+
+
+@app.post("/predict/pool")
+def predict_in_the_pool(row: Row) -> dict[str, float]:
+    return answer(row)

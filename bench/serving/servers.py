@@ -1,4 +1,4 @@
-"""Every server of the comparison: how its environment is built, how it is started, what it is asked and what its answer means."""
+"""A server of the comparison: how its environment is built, how it is started, checked and ended; ours and the static limit."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from http.client import HTTPException
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from bench.serving.churn import Churn
-from bench.serving.load import Target, ask_all, pinned
-from bench.serving.ours import make_home
+from bench.serving.load import Target, ask_all, family, pinned, stat_of
+
+from ecluse.core.settings import Stores
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SERVER_CPU = 0
 SAME = ("joblib", "numpy", "scikit-learn")
 """Installed in a peer's environment in the versions the model was made with."""
+START_SECONDS = 120.0
 
 Row = Mapping[str, Any]
 
@@ -39,60 +42,15 @@ class Server:
     body: Callable[[Row], Any]
     read: Callable[[Any], float] | None
     packages: Sequence[str] = ()
+    """What its own virtual environment holds; none: it runs in ours."""
     path: str = "/predict"
     shown: Sequence[str] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     prepare: str = ""
     """A script of this folder run in the peer's environment before it is started, with the model's folder and ``<model>/<name>``."""
-
-
-def _peer_asgi(module: str) -> Callable[[Path, Path, int], list[str]]:
-    def command(place: Path, model: Path, port: int) -> list[str]:
-        return [
-            *(str(place / "bin" / "python"), "-m", "uvicorn", "--app-dir", str(HERE), f"{module}:app"),
-            *("--port", str(port), "--no-access-log"),
-        ]
-
-    return command
-
-
-def _mlflow(place: Path, model: Path, port: int) -> list[str]:
-    program = [str(place / "bin" / "mlflow"), "models", "serve", "-m", str(model / "mlflow")]
-    return [*program, "--env-manager", "local", "--port", str(port)]
-
-
-_FASTAPI = ("fastapi", "uvicorn", "uvloop", "httptools")
-PEERS = (
-    Server(
-        "fastapi",
-        "FastAPI tutorial (pydantic, pandas, scikit-learn)",
-        _peer_asgi("peer_fastapi"),
-        dict,
-        lambda answer: float(answer["proba"]),
-        packages=(*_FASTAPI, "pandas"),
-        shown=("fastapi", "uvicorn", "pandas", "scikit-learn"),
-    ),
-    Server(
-        "fastapi-onnx",
-        "FastAPI, pydantic, onnxruntime (our compiled model)",
-        _peer_asgi("peer_fastapi_onnx"),
-        dict,
-        lambda answer: float(answer["proba"]),
-        packages=(*_FASTAPI, "onnxruntime"),
-        shown=("fastapi", "uvicorn", "onnxruntime"),
-    ),
-    Server(
-        "mlflow",
-        "mlflow models serve",
-        _mlflow,
-        lambda row: {"dataframe_records": [row]},
-        lambda answer: float(answer["predictions"][0][1]),
-        packages=("mlflow>=3.17,<3.18", "pandas", "fastapi", "uvicorn"),
-        path="/invocations",
-        shown=("mlflow", "uvicorn", "scikit-learn"),
-        prepare="peer_mlflow.py",
-    ),
-)
+    venv: str = ""
+    """Whose environment it runs in, if not one of its own name."""
+    workers: int = 1
 
 
 def static() -> Server:
@@ -107,26 +65,47 @@ def static() -> Server:
     )
 
 
-def ours(home: Path, churn: Churn) -> Server:
-    """Écluse, with a new home."""
-    key = make_home(home, churn)
-    settings = json.dumps({"durability": "process"})
-    program = [sys.executable, "-m", "ecluse.worker", "--home", str(home), "--serving", settings]
+def ours(
+    home: Path,
+    key: str,
+    *,
+    name: str = "ecluse",
+    title: str = "**Écluse** (key, contract, journal)",
+    body: Callable[[Row], Any] = lambda row: {"features": row},
+    stores: Stores | None = None,
+    **serving: Any,
+) -> Server:
+    """Écluse over a ready home (see ``ours.py``) and a key to it; ``serving`` are settings of its own."""
+    settings = {"durability": "process", **serving}
+    module = "ecluse.supervisor" if settings.get("workers", 1) > 1 else "ecluse.worker"
+    more = ["--stores", json.dumps(asdict(stores))] if stores else []
+
+    def command(place: Path, model: Path, port: int) -> list[str]:
+        given = json.dumps({**settings, "port": port})
+        program = [sys.executable, "-m", module, "--home", str(home), "--serving", given]
+        return [*program, "--log-level", "warning", *more]
+
     return Server(
-        "ecluse",
-        "**Écluse** (key, contract, journal)",
-        lambda place, model, port: [*program, "--log-level", "warning", "--port", str(port)],
-        lambda row: {"features": row},
+        name,
+        title,
+        command,
+        body,
         lambda answer: float(answer["proba"]),
         shown=("ecluse", "uvicorn", "onnxruntime"),
         headers={"Authorization": f"Bearer {key}"},
+        workers=settings.get("workers", 1),
     )
 
 
 def place_of(server: Server, cache: Path) -> Path:
-    """The peer's own virtual environment, built on first use with the versions the model was made with."""
-    place = cache / f"peer-{server.name}"
-    if not server.packages or (place / "built").exists():
+    """The virtual environment it runs in; a peer's own is built on first use with the versions the model was made with.
+
+    Raises CalledProcessError when it cannot be built.
+    """
+    if not server.packages:
+        return Path(sys.prefix)
+    place = cache / f"peer-{server.venv or server.name}"
+    if (place / "built").exists():
         return place
     same = [f"{name}=={version(name)}" for name in SAME]
     subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
@@ -138,68 +117,89 @@ def place_of(server: Server, cache: Path) -> Path:
 
 def versions(server: Server, place: Path) -> str:
     """The packages that matter, as installed where the server runs."""
-    python = str(place / "bin" / "python") if server.packages else sys.executable
     code = "import sys; from importlib.metadata import version; print(', '.join(f'{n} {version(n)}' for n in sys.argv[1:]))"
-    return subprocess.run(
-        [python, "-c", code, *server.shown], check=True, capture_output=True, text=True
-    ).stdout.strip()
+    made = subprocess.run([str(place / "bin" / "python"), "-c", code, *server.shown], capture_output=True, text=True)
+    return made.stdout.strip()
+
+
+def target_of(server: Server, port: int, rows: Sequence[Row]) -> Target:
+    """Where and what it is asked."""
+    headers = {"Content-Type": "application/json", **server.headers}
+    return Target(port, server.path, headers, [json.dumps(server.body(row)) for row in rows])
+
+
+def free_port() -> int:
+    """One that nobody listens on at this moment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 @contextlib.contextmanager
 def started(server: Server, churn: Churn, model: Path, place: Path) -> Iterator[tuple[Target, int]]:
-    """The running server, its answers to all rows checked against scikit-learn, and its pid. Raises ValueError when one is wrong."""
+    """The running server, its answers to all rows checked against scikit-learn, and its pid.
+
+    Raises ValueError when an answer is wrong, RuntimeError when none comes, CalledProcessError when the peer cannot be prepared.
+    """
     if server.prepare and not (model / server.name).exists():
         python = str(place / "bin" / "python")
         subprocess.run([python, str(HERE / server.prepare), str(model), str(model / server.name)], check=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    target = Target(
-        port,
-        server.path,
-        {"Content-Type": "application/json", **server.headers},
-        [json.dumps(server.body(row)) for row in churn.rows],
-    )
+    port = free_port()
+    target = target_of(server, port, churn.rows)
     log = model / f"{server.name}.log"
-    path = f"{place / 'bin'}:{os.environ['PATH']}" if server.packages else os.environ["PATH"]
-    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "BENCH_MODEL": str(model)}
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            [*pinned(SERVER_CPU), *server.command(place, model, port)],
-            cwd=model if server.packages else ROOT,
-            stdout=stream,
-            stderr=stream,
-            env=environment,
-            start_new_session=True,
-        )
+    process = spawn(server, model, place, port, log)
     try:
         check(server, churn, _first_answers(target, process, log))
         yield target, process.pid
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        end(process)
+
+
+def spawn(server: Server, model: Path, place: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
+    """Its process on the servers' CPU, first of a session, one thread a library."""
+    path = f"{place / 'bin'}:{os.environ['PATH']}"
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    with log.open("w") as stream:
+        return subprocess.Popen(
+            [*pinned(SERVER_CPU), *server.command(place, model, port)],
+            cwd=model if server.packages else ROOT,
+            stdout=stream,
+            stderr=stream,
+            env={**os.environ, **quiet, "PATH": path, "BENCH_MODEL": str(model)},
+            start_new_session=True,
+        )
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to the first process, which may end the others; then an end of all its family: some peers leave workers behind."""
+    before = family(process.pid)
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(15)
+    for pid, stat in {**before, **family(process.pid)}.items():
+        if (
+            stat_of(Path(f"/proc/{pid}"))[19:20] == stat[19:20]
+        ):  # the start: a number may have been given to another since
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    process.wait()
 
 
 def check(server: Server, churn: Churn, answers: Sequence[Any]) -> None:
     """Raises ValueError unless every answer is scikit-learn's."""
     if server.read is None:
         return
-    worst = max(abs(server.read(answer) - right) for answer, right in zip(answers, churn.answers, strict=True))
-    if worst > 1e-12:
-        raise ValueError(f"{server.name} answers differ from scikit-learn by up to {worst}")
+    off = [abs(server.read(answer) - right) for answer, right in zip(answers, churn.answers, strict=True)]
+    if not all(each <= 1e-12 for each in off):  # so that NaN is wrong too
+        raise ValueError(f"{server.name} answers differ from scikit-learn by up to {max(off)}")
 
 
 def _first_answers(target: Target, process: subprocess.Popen[bytes], log: Path) -> list[Any]:
-    end = time.monotonic() + 120
+    patience = time.monotonic() + START_SECONDS
     while True:
         try:
             return ask_all(target)
-        except (OSError, ValueError) as error:
-            if process.poll() is not None or time.monotonic() > end:
+        except (OSError, ValueError, HTTPException) as error:
+            if process.poll() is not None or time.monotonic() > patience:
                 raise RuntimeError(f"no answers: {error}; its log: {log.read_text()[-1_500:]}") from error
         time.sleep(0.1)

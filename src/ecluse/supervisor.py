@@ -1,7 +1,7 @@
 """Several workers on one port: ``python -m ecluse.supervisor --home .ecluse/dev --serving '{"workers": 2}'``.
 
-It takes ``serve.lock``, binds once, starts workers w1 to wN on the shared listener (each with a journal of its own), replaces one that dies,
-and passes SIGTERM and SIGINT on. It answers no request and loads the standard library only. Should it be killed, its workers drain.
+It takes ``serve.lock``, binds once, starts workers w1 to wN on the shared listener (each with a journal of its own), replaces one that dies
+or hangs, and passes SIGTERM and SIGINT on. It answers no request and loads the standard library only. Should it be killed, its workers drain.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ TICK_SECONDS = 0.05
 STEADY_SECONDS = 30.0
 """A worker that lived so long was well: its death is a first one."""
 GRACE_SECONDS = 5.0
+START_SECONDS, HUNG_SECONDS = 60.0, 10.0
+"""How long a worker may say nothing: before its first word, and after. It has one every quarter of a second, whatever it loads meanwhile."""
 _log = logging.getLogger("ecluse.supervisor")
 
 
@@ -132,13 +134,14 @@ class Crew:
 
 
 class Post:
-    """One worker's post: the process on it now, how often it has died in a row, when the next may start."""
+    """One worker's post: the process on it now, how long it has said nothing, how often it has died in a row, when the next may start."""
 
     def __init__(self, index: int, command: Sequence[str], turns: Turns) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         self.has_served = False
         self._name, self._command, self._turns = f"w{index + 1}", command, turns
         self._deaths, self._begun, self._not_before = 0, 0.0, 0.0
+        self._heard, self._silent, self._looked, self._patience = turns.beats, 0.0, 0.0, START_SECONDS
 
     def look(self, shared: Sequence[int]) -> int:
         """Start the worker if there is none and it is time. Returns the exit code of one found dead by an error of its own, else 0."""
@@ -146,10 +149,12 @@ class Post:
         if self.process is None:
             if now >= self._not_before:
                 self.process, self._begun = subprocess.Popen(self._command, pass_fds=shared), now
+                self._heard, self._silent, self._looked, self._patience = self._turns.beats, 0.0, now, START_SECONDS
             return 0
         self.has_served = self.has_served or not self._turns.out
         code = self.process.poll()
         if code is None:
+            self._listen(self.process, now)
             return 0
         self._turns.say(OUT)
         self.process = None
@@ -158,6 +163,20 @@ class Post:
         facts = {"worker": self._name, "code": code, "again_in": pause(self._deaths)}
         _log.warning("worker died", extra={"facts": facts})
         return max(0, code)
+
+    def _listen(self, process: subprocess.Popen[bytes], now: float) -> None:
+        """Kill a worker that has said nothing for too long: its loop is blocked, or it was stopped. Only time in which we ran counts."""
+        elapsed, self._looked = min(now - self._looked, 4 * TICK_SECONDS), now
+        if (heard := self._turns.beats) != self._heard:
+            self._heard, self._silent, self._patience = heard, 0.0, HUNG_SECONDS
+            return
+        self._silent += elapsed
+        if self._silent > self._patience:
+            _log.warning(
+                "worker hung", extra={"facts": {"worker": self._name, "silent_seconds": round(self._silent, 1)}}
+            )
+            process.kill()
+            self._silent = 0.0
 
 
 def pause(deaths: int) -> float:

@@ -28,6 +28,7 @@ from ecluse.adapters.scorer_skops import ProcessScorer
 from ecluse.adapters.sealing import load_sealer, verify
 from ecluse.adapters.serve_lock import FILE as LOCK
 from ecluse.adapters.serve_lock import ServeLock
+from ecluse.adapters.trials import Trials
 from ecluse.adapters.wishes_files import DIRECTORY as WISHES
 from ecluse.adapters.wishes_files import WishFiles
 from ecluse.core.bundle import Bundle
@@ -129,7 +130,9 @@ def compose(
         online=open_reads(home, stores),
         journal=journal,
         follower=follower,
-        load=make_load(BundlesFiles(home / "bundles"), verify, open_scorer),
+        load=make_load(
+            BundlesFiles(home / "bundles"), verify, open_scorer, Trials(home / "cache" / "trials", serving.model_mb)
+        ),
         wish=WishFiles(home / WISHES).put,
         probe_journal=lambda: _probe(journal, home / "journal" / worker / "probe"),
     )

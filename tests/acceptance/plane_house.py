@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from tests.serving.house import House, Worker, bundle, estimator, running
+from tests.serving.house import SCHEMA, House, Worker, bundle, estimator, rows, running
 
-from ecluse.core.bundle import Bundle
+from ecluse.core.bundle import Bundle, make_bundle
+from ecluse.core.codec import canonical
+from ecluse.core.recipe import Split
 
 SCRIPT = Path(__file__).with_name("plane_worker.py")
 BODIES = [{"user_id": f"u{i}", "gift": bool(i % 2)} for i in range(10)]
@@ -38,6 +40,25 @@ def version(number: int) -> Bundle:
     """A bundle of its own for each number."""
     made = bundle(slope_of(number))
     return Bundle(replace(made.manifest, recipe=f"r{number}"), made.files)
+
+
+@cache
+def slow_bundle() -> Bundle:
+    """A forest that is not compiled: it is scored by a process of its own, in milliseconds, while requests wait."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.pipeline import make_pipeline
+
+    from ecluse.training.encoders import scaled_encoder
+    from ecluse.training.skops_file import dump
+
+    frame = rows(np.random.default_rng(2), 400)
+    forest = RandomForestClassifier(40, max_depth=6, random_state=0)
+    fitted = make_pipeline(scaled_encoder(), forest).fit(frame, frame["hours"].to_numpy() > 350)
+    few = frame.head(20)
+    answers = fitted.predict_proba(few)[:, 1].tolist()
+    smoke = [{"inputs": i, "answer": a} for i, a in zip(few.to_dicts(), answers, strict=True)]
+    files = {"model.skops": dump(fitted), "schema.json": canonical(SCHEMA), "smoke.json": canonical({"rows": smoke})}
+    return make_bundle(model="churn", scorer="skops", recipe="r", dataset="d", split=Split("entity", 0.25), files=files)
 
 
 def release(house: House, number: int) -> None:

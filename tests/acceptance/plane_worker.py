@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import ecluse.serving.health
 import ecluse.worker
+from ecluse.serving.places import Places
 from ecluse.serving.plane import Plane
 from ecluse.serving.scorers import Fleet, Loaded
 
@@ -51,7 +53,24 @@ def _unload() -> None:
     setattr(Plane, "refresh", hasty)  # noqa: B010 - a method is not assigned to
 
 
-DEFECTS: dict[str, Callable[[], None]] = {"none": lambda: None, "mixed": _mixed, "unload": _unload}
+def _at_bind() -> None:
+    """Whoever asks is told that it is ready."""
+    vars(ecluse.serving.health)["unready"] = lambda plane: None
+
+
+def _unbounded() -> None:
+    """Whoever comes may wait."""
+    make = Places.__init__
+    setattr(Places, "__init__", lambda self, places, waiting: make(self, places, 1 << 40))  # noqa: B010 - as above
+
+
+DEFECTS: dict[str, Callable[[], None]] = {
+    "none": lambda: None,
+    "mixed": _mixed,
+    "unload": _unload,
+    "at bind": _at_bind,
+    "unbounded": _unbounded,
+}
 
 
 if __name__ == "__main__":

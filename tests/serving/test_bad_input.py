@@ -219,6 +219,8 @@ def test_outcomes(house: House, worker: Worker) -> None:
         ("u1", None, True),
     ]
     assert kept[0]["at"] == "2024-01-31T00:00:00.000000Z"
+    elsewhere = worker.call("POST", "/models/other/outcomes", {**sent[1], "model": "churn"})
+    assert problem(elsewhere)["code"] == "ambiguous_request"
 
 
 @pytest.mark.parametrize(
@@ -234,6 +236,7 @@ def test_outcomes(house: House, worker: Worker) -> None:
         ({"request_id": "a", "user_id": "u1", "value": True}, "ambiguous_request"),
         ({"request_id": "a", "value": True, "colour": 1}, "unknown_field"),
         ({"request_id": "a", "value": True, "model": "other"}, "unknown_model"),
+        ({"request_id": "a", "value": True, "model": None}, "unknown_model"),
     ],
 )
 def test_outcomes_that_cannot_be_used(house: House, worker: Worker, body: Any, code: str) -> None:

@@ -97,6 +97,7 @@ def test_ping(worker: Worker) -> None:
         ({}, 422, "missing_field", None),
         ({"inputs": RECORDS, "instances": RECORDS}, 422, "ambiguous_request", None),
         ({"inputs": RECORDS, "params": {"temperature": 1}}, 422, "unknown_field", "params"),
+        ({"inputs": RECORDS, "params": False}, 422, "unknown_field", "params"),
         ({"messages": []}, 422, "unknown_field", "messages"),
         ({"inputs": []}, 422, "empty_batch", None),
         ({"inputs": {}}, 422, "empty_batch", None),

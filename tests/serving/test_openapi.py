@@ -6,7 +6,7 @@ import copy
 import http.client
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlsplit
@@ -128,7 +128,7 @@ def test_other_tasks(task: Any) -> None:
     found = answer_shape(version)["properties"]
     assert ("value" in found, "probabilities" in found) == (task == "regression", task == "multiclass")
     assert request_shape(version.form)["required"] == ["plan", "x"]
-    assert make_document(ROUTES, {})["components"]["schemas"]["Request"] == {"type": "object"}
+    assert make_document(ROUTES, {}, 9)["components"]["schemas"]["Request"] == {"type": "object"}
 
 
 def test_good_requests_are_what_is_declared(document: Any) -> None:
@@ -140,6 +140,75 @@ def test_good_requests_are_what_is_declared(document: Any) -> None:
 def request_of(path: str, document: Any) -> Any:
     declared = document["paths"].get(path) or document["paths"][path.replace("churn", "{name}")]
     return declared["post"]["requestBody"]["content"]["application/json"]["schema"]
+
+
+# -- what is declared is real -----------------------------------------------------------------------------------------------
+
+MOMENT = "2024-01-31"
+SHARED = {"as_of": MOMENT, "request_id": "full"}
+TENSOR = {"name": "gift", "shape": [1], "datatype": "BOOL", "data": [True], "parameters": {}}
+WHOLE: dict[str, list[dict[str, Any]]] = {
+    "churn.Request": [KEYED | SHARED | {"model_version": 1}, EXPLICIT | SHARED | {"model_version": 1}],
+    "churn.Row": [KEYED | SHARED, EXPLICIT | SHARED],
+    "churn.Flat": [KEYED | SHARED, FLAT | SHARED],
+    "churn.Outcome": [
+        {"model": "churn", "value": True, "request_id": "full"},
+        {"model": "churn", "value": True, "user_id": "u1", "at": MOMENT},
+    ],
+    "InferRequest": [
+        {"id": "i", "parameters": {"as_of": MOMENT}, "inputs": [TENSORS[0], TENSOR], "outputs": [{"name": "proba"}]}
+    ],
+    "BatchRequest": [{"instances": [KEYED], "request_id": "b"}],
+}
+"""Requests that hold every field there is."""
+SENT_TO: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "churn.Request": ("/models/churn/predict", lambda body: body),
+    "churn.Row": ("/predict/batch", lambda body: {"instances": [body]}),
+    "churn.Flat": ("/models/churn/invocations", lambda body: {"dataframe_records": [body]}),
+    "churn.Outcome": ("/models/churn/outcomes", lambda body: body),
+    "InferRequest": ("/v2/models/churn/versions/1/infer", lambda body: body),
+    "BatchRequest": ("/models/churn/predict/batch", lambda body: body),
+}
+
+
+@pytest.mark.parametrize("shape", WHOLE)
+def test_every_declared_field_is_taken_and_no_other(worker: Worker, document: Any, shape: str) -> None:
+    declared = document["components"]["schemas"][shape]
+    path, wrap = SENT_TO[shape]
+    for each, body in zip(declared.get("oneOf", [declared]), WHOLE[shape], strict=True):
+        assert set(each["properties"]) == set(body), "a body for each form, with every field of it"
+        assert worker.call("POST", path, wrap(body))[0] in (200, 202)
+        status, _, refused = worker.call("POST", path, wrap(body | {"colour": 1}))
+        told = refused["results"][0] if status == 207 else refused
+        assert (told["code"], told["status"]) == ("unknown_field", 422)
+        for name in each["required"]:
+            without = {key: value for key, value in body.items() if key != name}
+            status, _, refused = worker.call("POST", path, wrap(without))
+            assert status >= 400 or status == 207, f"{name} is declared as required"
+
+
+def test_every_declared_member_of_an_answer_is_there(worker: Worker, document: Any) -> None:
+    schemas = document["components"]["schemas"]
+    answer = worker.call("POST", "/predict/batch", {"instances": [KEYED]})[2]
+    assert set(answer) == set(schemas["BatchAnswer"]["properties"])
+    assert set(answer["results"][0]) == set(schemas["churn.Prediction"]["properties"])
+    refused = worker.call("POST", "/v2/models/churn/infer", {"inputs": [TENSORS[0]]})[2]
+    assert set(refused) == set(schemas["Problem"]["properties"])
+    model = worker.call("GET", "/v2/models/churn")[2]
+    assert set(schemas["ModelMetadata"]["properties"]) <= set(model)
+
+
+def test_every_declared_route_answers_as_declared(worker: Worker, document: Any) -> None:
+    bodies = {path.replace("/v2/models/churn", "/v2/models/{name}"): body[0] for path, body in GOOD.items()}
+    for method, path, operation in operations(document):
+        body = next(
+            (body for end, body in bodies.items() if path.replace("/versions/{version}", "").endswith(end)), None
+        )
+        real = path.replace("{name}", "churn").replace("{version}", "1")
+        status, headers, _ = worker.call(method, real, body if "requestBody" in operation else None)
+        declared = operation["responses"].get(str(status))
+        assert declared, f"{method} {real}: {status}"
+        assert headers["content-type"].split(";")[0] in declared["content"]
 
 
 # -- whatever is sent -----------------------------------------------------------------------------------------------------

@@ -50,7 +50,8 @@ def test_a_caller_may_ask_for_a_warm_version(house: House, plane: Plane) -> None
     champion, asked = predict(plane, None)[1], predict(plane, 2)
     assert (champion["version"], asked[1]["version"], asked[0].headers["x-ecluse-version"]) == (1, 2, "2")
     assert champion["proba"] != asked[1]["proba"]
-    kept = house.records()[-2:]
+    assert predict(plane, 2.0)[1]["version"] == 2, "a whole number, to JSON"
+    kept = house.records()[-3:-1]
     assert [(record["version"], record["arm"]) for record in kept] == [(1, "champion"), (2, "asked")]
 
 
@@ -66,7 +67,13 @@ def test_the_scope_is_for_other_versions_than_the_champion(plane: Plane) -> None
 
 @pytest.mark.parametrize(
     ("number", "status", "code"),
-    [(3, 404, "unknown_version"), (-1, 404, "unknown_version"), ("2", 422, "wrong_type"), (True, 422, "wrong_type")],
+    [
+        (3, 404, "unknown_version"),
+        (-1, 404, "unknown_version"),
+        ("2", 422, "wrong_type"),
+        (True, 422, "wrong_type"),
+        (2.5, 422, "wrong_type"),
+    ],
 )
 def test_a_version_that_is_not_warm(plane: Plane, number: object, status: int, code: str) -> None:
     answer, problem = predict(plane, number)

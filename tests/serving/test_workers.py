@@ -3,97 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 import pytest
-from tests.serving.house import House, Worker, environment, ready_house
+from tests.serving.crew import BODIES, BOTH, counted, events, fleet, launch, pids, ready_workers, until
+from tests.serving.house import House, environment, ready_house
 
 from ecluse.adapters.journal_reader import verify
 from ecluse.testing.load import Traffic
-
-BODIES = [{"user_id": f"u{i}", "gift": True} for i in range(10)]
-BOTH = ("w1", "w2")
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> House:
     return ready_house(tmp_path)
-
-
-def launch(house: House, *arguments: str, log: Path, **serving: object) -> subprocess.Popen[str]:
-    settings = {"poll_ms": 50, "port": 0, "drain_seconds": 2.0, "workers": 2, **serving}
-    command = [sys.executable, "-m", "ecluse.supervisor", "--home", str(house.home)]
-    with log.open("w") as stream:
-        return subprocess.Popen(
-            [*command, "--serving", json.dumps(settings), *arguments], stderr=stream, text=True, env=environment()
-        )
-
-
-@contextlib.contextmanager
-def fleet(house: House, **serving: object) -> Iterator[Worker]:
-    """Two ready workers; the process is their supervisor's."""
-    lock, log = house.home / "serve.lock", house.home.parent / f"fleet-{time.monotonic_ns()}.log"
-    lock.unlink(missing_ok=True)
-    process = launch(house, log=log, **serving)
-    try:
-        until("it listens", lambda: lock.exists() and bool(lock.read_text()))
-        fleet = Worker(process, json.loads(lock.read_text())["url"], log)
-        until("both are ready", lambda: set(ready_workers(fleet)) == set(BOTH))
-        yield fleet
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(20)
-        process.kill()
-        process.wait()
-
-
-def until(what: str, holds: object, seconds: float = 30.0) -> float:
-    """Seconds until ``holds()``."""
-    assert callable(holds)
-    begun = time.monotonic()
-    while time.monotonic() < begun + seconds:
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            if holds():
-                return time.monotonic() - begun
-        time.sleep(0.02)
-    raise AssertionError(f"not within {seconds} s: {what}")
-
-
-def events(fleet: Worker, event: str) -> list[dict[str, object]]:
-    lines = [json.loads(line) for line in fleet.log.read_text().splitlines() if line.startswith("{")]
-    return [line for line in lines if line["event"] == event]
-
-
-def pids(fleet: Worker) -> dict[str, int]:
-    """The process that last listened under each name."""
-    return {str(line["worker"]): int(str(line["pid"])) for line in events(fleet, "listening")}
-
-
-def ready_workers(fleet: Worker, connections: int = 4) -> Counter[str]:
-    """Which worker answers on each of some connections open at once, those that are ready."""
-    parts, found, opened = urlsplit(fleet.url), Counter[str](), []
-    for _ in range(connections):
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
-        opened.append(connection)
-        connection.request("GET", "/health")
-        health = json.loads(connection.getresponse().read())
-        found[health["worker"]] += health["status"] == "ok"
-    for connection in opened:
-        connection.close()
-    return +found
 
 
 @pytest.mark.parametrize("connections", [16, 64])
@@ -102,13 +31,6 @@ def test_connections_are_shared_out_evenly(house: House, connections: int) -> No
         time.sleep(0.5)  # the connections before are gone
         shares = ready_workers(workers, connections)
     assert all(0.4 <= shares[worker] / connections <= 0.6 for worker in BOTH), shares
-
-
-def counted(text: str) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for worker, value in re.findall(r'ecluse_requests_total\{worker="(\w+)",[^}]*route="/predict".*\} (\S+)', text):
-        found[worker] += int(float(value))
-    return found
 
 
 def test_any_worker_answers_for_what_all_have_counted(house: House) -> None:
@@ -204,7 +126,7 @@ def test_a_second_server_is_refused(house: House) -> None:
     ],
 )
 def test_what_cannot_start_ends_and_says_why(
-    house: House, arguments: list[str], serving: dict[str, object], says: str
+    house: House, arguments: list[str], serving: dict[str, Any], says: str
 ) -> None:
     log = house.home.parent / "refused.log"
     assert launch(house, *arguments, log=log, **serving).wait(30) not in (0, 1)
@@ -228,4 +150,5 @@ def test_a_worker_that_hangs_keeps_no_new_caller_waiting(house: House) -> None:
             assert traffic.counts.failed == 0, traffic.counts.codes
             until("its metrics are gone", lambda: set(counted(workers.call("GET", "/metrics")[2])) == {"w2"}, 10)
         finally:
-            os.kill(hung, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # replaced by now
+                os.kill(hung, signal.SIGCONT)

@@ -221,6 +221,15 @@ class Serving:
     drain_wait: float = 0.0
     drain_seconds: float = 10.0
     workers: int = 1
+    model_mb: int = 2_048
+
+    def __post_init__(self) -> None:
+        if self.model_mb < LEAST_MODEL_MB:
+            raise DeclarationError(f"model_mb = {self.model_mb}", cure=f"give at least {LEAST_MODEL_MB} megabytes")
+
+
+LEAST_MODEL_MB = 256
+"""The libraries alone take half of it."""
 
 
 @dataclass(frozen=True)

@@ -132,9 +132,12 @@ async def before(call: Call, work: Awaitable[Any]) -> Any:
 
 def _pop_version(value: dict[str, Any]) -> int | None:
     number = value.pop(VERSION_FIELD)
-    if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
-        raise Refused("wrong_type", f"`{VERSION_FIELD}` is {word(number)}, not a number", field=VERSION_FIELD)
-    return number
+    if number is None or (isinstance(number, int) and not isinstance(number, bool)):
+        return number
+    if isinstance(number, float) and number.is_integer():  # 2.0 is a whole number to JSON
+        return int(number)
+    shown = excerpt(number) if isinstance(number, float) else word(number)
+    raise Refused("wrong_type", f"`{VERSION_FIELD}` is {shown}, not a whole number", field=VERSION_FIELD)
 
 
 def _take_request_id(call: Call, value: Mapping[str, Any]) -> None:

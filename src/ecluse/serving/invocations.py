@@ -48,7 +48,7 @@ def read_frame(value: Mapping[str, Any]) -> list[Any]:
     forms = [name for name in value if name in _READERS]
     if stranger := next((name for name in value if name not in _READERS and name != "params"), None):
         raise Refused("unknown_field", f"field {excerpt(stranger)} is not known", field=stranger[:64], cure=_ONE_OF)
-    if value.get("params"):
+    if value.get("params") not in (None, {}):
         raise Refused("unknown_field", "the model takes no params", field="params", cure="leave `params` out")
     if len(forms) != 1:
         code = "ambiguous_request" if forms else "missing_field"

@@ -54,7 +54,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 class Turns:
-    """How many connections each worker has open, in memory they share: who has more than another lets it go first.
+    """How many connections each worker has open, in memory they share: who has more than another lets it go first. And that each is alive.
 
     Connections kept alive are shared out by this to within one. SO_REUSEPORT deals by a hash (of 64 connections 25 to 39 fell to one of
     two workers), and a worker that dies takes the connections queued for it along; a shared socket alone favours who wakes first.
@@ -67,12 +67,14 @@ class Turns:
     """
 
     def __init__(self, file: int, index: int) -> None:
-        self._counts, self._index = memoryview(mmap.mmap(file, 0)).cast("q"), index
+        shared = memoryview(mmap.mmap(file, 0)).cast("q")
+        workers = len(shared) // 2
+        self._counts, self._beats, self._index = shared[:workers], shared[workers:], index
 
     @classmethod
     def make(cls, file: int, workers: int) -> list[Turns]:
         """Every worker's view of an empty file; all are out."""
-        os.ftruncate(file, 8 * workers)
+        os.ftruncate(file, 2 * 8 * workers)
         turns = [cls(file, index) for index in range(workers)]
         for each in turns:
             each.say(OUT)
@@ -81,6 +83,12 @@ class Turns:
     def say(self, connections: int) -> None:
         """Tell the others; ``OUT`` when they shall not wait."""
         self._counts[self._index] = connections
+        self._beats[self._index] += 1
+
+    @property
+    def beats(self) -> int:
+        """How often something was said of this worker: one that is well says something again and again."""
+        return self._beats[self._index]
 
     @property
     def out(self) -> bool:

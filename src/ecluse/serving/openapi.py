@@ -16,7 +16,17 @@ from ecluse.serving.health import own_version
 from ecluse.serving.plane import Plane
 from ecluse.serving.problems import KINDS
 from ecluse.serving.scorers import Loaded
-from ecluse.serving.shapes import Shape, answer_shape, fixed_shapes, ref, request_shape
+from ecluse.serving.shapes import (
+    REQUEST_ID_SHAPE,
+    Shape,
+    answer_shape,
+    fixed_shapes,
+    flat_shape,
+    outcome_shape,
+    ref,
+    request_shape,
+    row_shape,
+)
 
 HTML = b"text/html; charset=utf-8"
 _LOCKED = [
@@ -27,6 +37,14 @@ _LOCKED = [
     (b"x-content-type-options", b"nosniff"),
 ]
 _JSON, _CSV, _OCTETS, _PROBLEM = "application/json", "text/csv", "application/octet-stream", "application/problem+json"
+_HEADERS: tuple[tuple[str, Shape, str], ...] = (
+    ("X-Request-Id", REQUEST_ID_SHAPE, "the caller's own name for the request; the answer has it, or one made up"),
+    (
+        "X-Request-Timeout-Ms",
+        {"type": "integer", "minimum": 0, "maximum": 999_999_999},
+        "milliseconds the caller waits, where less than the server's own deadline: no work is begun after them",
+    ),
+)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -82,21 +100,24 @@ def make_handlers(routes: Callable[[], Iterable[Described]]) -> tuple[Handler, H
 
     async def openapi(plane: Plane, call: Call) -> Reply:
         """GET /openapi.json: this document."""
-        return Reply(200, _encode(make_document(routes(), plane.fleet.champions)))
+        return Reply(200, _encode(make_document(routes(), plane.fleet.champions, plane.serving.max_batch)))
 
     async def docs(plane: Plane, call: Call) -> Reply:
         """GET /docs: this document as a page, without anything from elsewhere."""
-        page = make_page(make_document(routes(), plane.fleet.champions))
+        page = make_page(make_document(routes(), plane.fleet.champions, plane.serving.max_batch))
         return Reply(200, page.encode(), HTML, list(_LOCKED))
 
     return openapi, docs
 
 
-def make_document(routes: Iterable[Described], champions: Mapping[str, Loaded]) -> dict[str, Any]:
-    """The OpenAPI document of these routes and of the versions that serve, by model. O(routes + columns)."""
+def make_document(routes: Iterable[Described], champions: Mapping[str, Loaded], max_batch: int) -> dict[str, Any]:
+    """The OpenAPI document of these routes and of the versions that serve, by model; a request has ``max_batch`` rows at most.
+
+    O(routes + columns).
+    """
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, sorted(champions))
     served = ", ".join(f"{name} version {loaded.number}" for name, loaded in sorted(champions.items()))
     return {
         "openapi": "3.1.0",
@@ -107,7 +128,7 @@ def make_document(routes: Iterable[Described], champions: Mapping[str, Loaded]) 
         },
         "paths": paths,
         "components": {
-            "schemas": {**_model_shapes(champions), **fixed_shapes()},
+            "schemas": {**_model_shapes(champions), **fixed_shapes(max_batch)},
             "responses": {"Problem": {"description": "A refusal", "content": {_PROBLEM: {"schema": ref("Problem")}}}},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
@@ -121,15 +142,17 @@ def make_document(routes: Iterable[Described], champions: Mapping[str, Loaded]) 
 def _model_shapes(champions: Mapping[str, Loaded]) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {}
     for name, loaded in sorted(champions.items()):
-        shapes[f"{name}.Request"] = request_shape(loaded.form)
-        shapes[f"{name}.Prediction"] = answer_shape(loaded)
-    for kind in ("Request", "Prediction"):
+        form = loaded.form
+        shapes[f"{name}.Request"], shapes[f"{name}.Prediction"] = request_shape(form), answer_shape(loaded)
+        shapes[f"{name}.Row"], shapes[f"{name}.Flat"] = row_shape(form), flat_shape(form)
+        shapes[f"{name}.Outcome"] = outcome_shape(loaded)
+    for kind in ("Request", "Prediction", "Row", "Flat", "Outcome"):
         each = [ref(f"{name}.{kind}") for name in sorted(champions)]
         shapes[kind] = {"anyOf": each} if each else {"type": "object"}
     return shapes
 
 
-def _operation(route: Described) -> dict[str, Any]:
+def _operation(route: Described, models: list[str]) -> dict[str, Any]:
     exchange = EXCHANGES.get(route.handler, _PLAIN)
     summary = " ".join((route.handler.__doc__ or "").partition(": ")[2].split()) or route.path
     operation: dict[str, Any] = {
@@ -137,7 +160,7 @@ def _operation(route: Described) -> dict[str, Any]:
         "summary": summary[0].upper() + summary[1:],
         "security": [] if route.permission == "open" else [{"key": []}],
         "x-permission": route.permission,
-        "parameters": _parameters(route.path),
+        "parameters": _parameters(route.path, models),
         "responses": _responses(exchange),
     }
     if exchange.takes:
@@ -159,12 +182,19 @@ def _responses(exchange: Exchange) -> dict[str, Any]:
     return found | {status: {"$ref": "#/components/responses/Problem"} for status in ("4XX", "5XX")}
 
 
-def _parameters(path: str) -> list[dict[str, Any]]:
+def _parameters(path: str, models: list[str]) -> list[dict[str, Any]]:
+    kinds: dict[str, Shape] = {
+        "name": {"type": "string", "enum": models} if models else {"type": "string"},
+        "version": {"type": "string", "pattern": "^[0-9]{1,9}$"},
+    }
     named = [part[1:-1] for part in path.split("/") if part.startswith("{")]
     found: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in named
+        {"name": name, "in": "path", "required": True, "schema": kinds[name]} for name in named
     ]
-    return [*found, {"name": "X-Request-Id", "in": "header", "required": False, "schema": {"type": "string"}}]
+    return found + [
+        {"name": name, "in": "header", "required": False, "schema": shape, "description": what}
+        for name, shape, what in _HEADERS
+    ]
 
 
 def _identity(route: Described) -> str:

@@ -71,7 +71,10 @@ def _read(item: Any, champions: Mapping[str, Loaded], model: str | None, now: in
 
 def _loaded(item: Mapping[str, Any], champions: Mapping[str, Loaded], model: str | None, prefix: str) -> Loaded:
     named = item.get("model", model)
-    if named is None:
+    if model is not None and named != model:
+        what = f"the path names {excerpt(model)}, the outcome {excerpt(named)}"
+        raise Refused("ambiguous_request", what, field=prefix + "model", cure="name one model")
+    if model is None and "model" not in item:
         if len(champions) > 1:
             raise Refused("model_required", field=prefix + "model", cure="name the `model` of each outcome")
         if not champions:

@@ -1,7 +1,7 @@
 """Loaded versions: what a worker holds in memory, and how the next set is made before it replaces the present one in one assignment.
 
-A version is fetched, its seal verified, parsed, warmed on its smoke rows and held against their stored answers before it can be
-chosen. A bad one never displaces a good one: the old champion serves on and the reason is kept.
+A version is fetched, its seal verified, tried in a process that may die, then parsed, warmed on its smoke rows and held against their
+stored answers before it can be chosen. A bad one never displaces a good one: the old champion serves on and the reason is kept.
 """
 
 from __future__ import annotations
@@ -113,8 +113,20 @@ def next_fleet(before: Fleet, document: Document, load: Load) -> Fleet:
     return Fleet(document, champions, warm, tuple(failures))
 
 
-def make_load(bundles: Bundles, verify: Verify, open_scorer: Callable[[Bundle], Scorer]) -> Load:
-    """The loader of a worker: fetch, verify, parse, warm, compare. It raises Corrupt, NotFound, Unavailable or Unsupported."""
+def _untried(bundle: Bundle) -> None:
+    """For loaders in a process that may die."""
+
+
+def make_load(
+    bundles: Bundles,
+    verify: Verify,
+    open_scorer: Callable[[Bundle], Scorer],
+    try_out: Callable[[Bundle], None] = _untried,
+) -> Load:
+    """The loader of a worker: fetch, verify, try, parse, warm, compare. It raises Corrupt, NotFound, Unavailable or Unsupported.
+
+    ``try_out`` raises for a bundle that must not be parsed in this process; it is given bytes whose seal and digests were verified.
+    """
 
     def load(model: str, number: int, version: ServedVersion, trusted: Sequence[str]) -> Loaded:
         try:
@@ -132,7 +144,8 @@ def make_load(bundles: Bundles, verify: Verify, open_scorer: Callable[[Bundle], 
             raise Corrupt(f"bundle {version.bundle[:12]} is of model {bundle.manifest.model}", cure="publish again")
         if strange := sorted(set(bundle.files) - FILES):
             raise Corrupt(f"bundle {version.bundle[:12]} holds {strange[0]}, which no bundle does", cure="train again")
-        schema, scorer = _schema(bundle), open_scorer(bundle)
+        try_out(bundle)
+        schema, scorer = read_schema(bundle), open_scorer(bundle)
         check_smoke(bundle, schema, scorer)
         blocking = bundle.manifest.scorer != "onnx"
         form = make_form(schema)
@@ -141,7 +154,8 @@ def make_load(bundles: Bundles, verify: Verify, open_scorer: Callable[[Bundle], 
     return load
 
 
-def _schema(bundle: Bundle) -> Schema:
+def read_schema(bundle: Bundle) -> Schema:
+    """The bundle's schema. Raises Corrupt."""
     try:
         return bundle.schema
     except DeclarationError as error:

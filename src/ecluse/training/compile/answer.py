@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecluse.core.errors import Unsupported
-from ecluse.training.compile.columns import Columns
+from ecluse.training.compile.column import Columns
 from ecluse.training.compile.graph import Graph
 
 
@@ -35,12 +35,9 @@ def unsupported(estimator: Any, why: str, cure: str) -> Unsupported:
     return Unsupported(f"{type(estimator).__name__}: {why}", where="training/compile", cure=cure)
 
 
-def sigmoid(graph: Graph, margin: str) -> str:
-    """1 / (1 + exp(-margin)), by parts: onnxruntime's own Sigmoid saturates early for large negative margins."""
-    one = graph.constant(np.array(1.0))
-    return graph.node(
-        "Div", one, graph.node("Add", graph.node("Exp", graph.node("Neg", margin)), one), width=graph.widths[margin]
-    )
+def sigmoid(graph: Graph, minus: str) -> str:
+    """1 / (1 + exp(``minus``)), by parts: onnxruntime's own Sigmoid saturates early for large negative margins."""
+    return graph.node("Reciprocal", graph.node("Add", graph.node("Exp", minus), graph.constant(np.array(1.0))))
 
 
 def softmax(graph: Graph, margin: str) -> str:
@@ -65,6 +62,13 @@ def constant_rows(graph: Graph, row: np.ndarray) -> str:
     return graph.node("Expand", graph.constant(row.reshape(1, -1).astype(np.float64)), shape, width=len(row))
 
 
-def distribution(graph: Graph, margin: str, classes: np.ndarray) -> Answer:
-    """Sigmoid for two classes, softmax for more."""
-    return Answer(sigmoid(graph, margin) if len(classes) == 2 else softmax(graph, margin), margin, classes)
+def distribution(graph: Graph, score: Callable[[float], str], classes: np.ndarray) -> Answer:
+    """Sigmoid for two classes, softmax for more. ``score`` makes the margin [n, K], times what it is given.
+
+    For two classes the negative margin is made, which is what a sigmoid begins with.
+    """
+    if len(classes) == 2:
+        minus = score(-1.0)
+        return Answer(sigmoid(graph, minus), graph.node("Neg", minus), classes)
+    margin = score(1.0)
+    return Answer(softmax(graph, margin), margin, classes)

@@ -1,39 +1,21 @@
-"""Column: one column on its way through the encoders, and the matrix a model reads.
-
-A column is a number, or one of a known set of values (a *domain*: the words of a text column, or the distinct numbers an
-encoder was fitted on), coded as its position, -1 for a value that is not in the domain and NaN where it is missing.
-"""
+"""Columns together: the matrix a model reads, and tables looked up for columns with a domain."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
 
 from ecluse.core.errors import Unsupported
-from ecluse.training.compile.graph import BOOL, DOUBLE, INT64, Graph
-
-Domain = tuple[object, ...]
-
-
-@dataclass(frozen=True)
-class Column:
-    """Column ``index`` of a double tensor; ``domain`` is None for a number."""
-
-    tensor: str
-    index: int
-    name: str
-    domain: Domain | None = None
+from ecluse.training.compile.column import Column, Columns, Domain, Source
+from ecluse.training.compile.graph import DOUBLE, INT64, Graph
 
 
-Columns = tuple[Column, ...]
-
-
-def spread(graph: Graph, tensor: str, names: Sequence[str]) -> Columns:
-    """All columns of a tensor, as numbers."""
-    return tuple(Column(tensor, index, name) for index, name in enumerate(names))
+def spread(tensor: str, parents: Columns) -> Columns:
+    """All columns of a tensor, as numbers: column by column rising or falling functions of ``parents``, or of their codes."""
+    return tuple(Column(tensor, i, parent.name, source=parent.source) for i, parent in enumerate(parents))
 
 
 def matrix(graph: Graph, columns: Columns) -> str:
@@ -52,26 +34,23 @@ def matrix(graph: Graph, columns: Columns) -> str:
 
 def numbers(graph: Graph, columns: Columns, reader: str) -> str:
     """Like ``matrix``, but raises Unsupported when a text column reaches ``reader``, which counts."""
+    check_numbers(columns, reader)
+    return matrix(graph, columns)
+
+
+def check_numbers(columns: Columns, reader: str) -> None:
+    """Raise Unsupported when a text column, or none at all, reaches ``reader``."""
     for column in columns:
         if column.domain is not None:
             cure = "put an encoder (one-hot, ordinal) for text columns before it"
             raise Unsupported(f"text column {column.name!r} reaches {reader}", where="training/compile", cure=cure)
     if not columns:
         raise Unsupported(f"{reader} without any column", where="training/compile", cure="give it a column")
-    return matrix(graph, columns)
 
 
 def truth(graph: Graph, flags: str) -> str:
     """Doubles 0.0/1.0 of booleans."""
     return graph.node("Cast", flags, to=DOUBLE)
-
-
-def any_of(graph: Graph, flags: str) -> str:
-    """Bool [n, 1]: true where any flag of a row [n, C] is true."""
-    if graph.widths[flags] == 1:
-        return flags
-    most = graph.node("ReduceMax", truth(graph, flags), graph.constant(np.array([1])), width=1)
-    return graph.node("Cast", most, to=BOOL)
 
 
 def slots(graph: Graph, codes: str, sizes: Sequence[int], offsets: Sequence[int]) -> str:
@@ -109,5 +88,13 @@ def classify(graph: Graph, columns: Columns, domains: Sequence[Domain]) -> Colum
     codes = graph.node("Sub", position, graph.constant(np.array(1.0)))
     kept = graph.node("Where", graph.node("IsNaN", x), x, codes, width=len(columns))
     return tuple(
-        Column(kept, i, column.name, domain) for i, (column, domain) in enumerate(zip(columns, domains, strict=True))
+        replace(column, tensor=kept, index=i, domain=domain, source=_known(column, domain))
+        for i, (column, domain) in enumerate(zip(columns, domains, strict=True))
     )
+
+
+def _known(column: Column, domain: Domain) -> Source | None:
+    """The source of a number that was classified: the numbers known, where they are those of ``x`` itself."""
+    if column.source is None or column.source.cuts is not None:
+        return column.source
+    return Source.points(column.source.index, np.asarray(domain)) if column.tensor == "x" else None

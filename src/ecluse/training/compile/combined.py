@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ecluse.training.compile.answer import Answer, Walk, normalise, sigmoid, unsupported
-from ecluse.training.compile.columns import Columns, truth
+from ecluse.training.compile.column import Columns
+from ecluse.training.compile.columns import truth
 from ecluse.training.compile.graph import INT64, Graph
 from ecluse.training.compile.scalers import clip
 
@@ -46,9 +47,8 @@ def _fold(graph: Graph, model: Any, fold: Any, inner: Answer) -> str:
 def _calibrated(graph: Graph, model: Any, calibrator: Any, score: str) -> str:
     name = type(calibrator).__name__
     if name == "_SigmoidCalibration":
-        slope, shift = graph.constant(np.array(float(calibrator.a_))), graph.constant(np.array(-float(calibrator.b_)))
-        # expit(-(a t + b))
-        return sigmoid(graph, graph.node("Sub", shift, graph.node("Mul", score, slope), width=1))
+        slope, shift = (graph.constant(np.array(float(number))) for number in (calibrator.a_, calibrator.b_))
+        return sigmoid(graph, graph.node("Add", graph.node("Mul", score, slope), shift))  # expit(-(a t + b))
     if name == "IsotonicRegression":
         return _isotonic(graph, calibrator, score)
     raise unsupported(model, f"method={model.method!r}", "use method='sigmoid' or 'isotonic'")

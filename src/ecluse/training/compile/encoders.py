@@ -16,7 +16,8 @@ import numpy as np
 import polars as pl
 
 from ecluse.core.errors import Unsupported
-from ecluse.training.compile.columns import Column, Columns, Domain, any_of, classify, lookup, spread, truth
+from ecluse.training.compile.column import Column, Columns, Domain
+from ecluse.training.compile.columns import classify, lookup, spread, truth
 from ecluse.training.compile.graph import Graph
 
 _UNSEEN_WORD, _UNSEEN_NUMBER = "\x00never seen", 1.2345678901234567e300
@@ -41,7 +42,7 @@ def one_hot(graph: Graph, encoder: Any, columns: Columns) -> Columns:
     groups = lookup(graph, columns, tables)
     wide = graph.node("Gather", groups, graph.constant(np.array(owners)), axis=1, width=len(owners))
     hot = truth(graph, graph.node("Equal", wide, graph.constant(np.arange(len(owners), dtype=np.float64))))
-    return spread(graph, hot, [columns[i].name for i in owners])
+    return spread(hot, tuple(columns[i] for i in owners))
 
 
 def table_encoder(graph: Graph, encoder: Any, columns: Columns) -> Columns:
@@ -54,7 +55,7 @@ def table_encoder(graph: Graph, encoder: Any, columns: Columns) -> Columns:
             cure = "use one column per feature: TargetEncoder for binary or regression targets only"
             raise Unsupported(f"{type(encoder).__name__} with several outputs", where="training/compile", cure=cure)
         tables.append(rows[:, i])
-    return spread(graph, lookup(graph, columns, tables), [column.name for column in columns])
+    return spread(lookup(graph, columns, tables), columns)
 
 
 def text_imputer(graph: Graph, imputer: Any, columns: Columns) -> Columns:
@@ -73,7 +74,7 @@ def text_imputer(graph: Graph, imputer: Any, columns: Columns) -> Columns:
         tables.append(np.array([place[word] for word in out]))
         domains.append(after)
     filled = lookup(graph, columns, tables)
-    return tuple(Column(filled, i, column.name, domains[i]) for i, column in enumerate(columns))
+    return tuple(Column(filled, i, column.name, domains[i], column.source) for i, column in enumerate(columns))
 
 
 def _one_hot_width(encoder: Any, i: int) -> int:
@@ -113,8 +114,7 @@ def _answers(graph: Graph, encoder: Any, columns: Columns, i: int) -> np.ndarray
     rows += [_ask(encoder, columns, i, [value]) for value in domain] if known is None else [row[None] for row in known]
     refused = np.array([row is None for row in rows])
     if refused.any():
-        hits = lookup(graph, (columns[i],), [refused.astype(np.float64)])
-        graph.refuse(any_of(graph, graph.node("Greater", hits, graph.constant(np.array(0.5)))))
+        graph.refuse(spread(lookup(graph, (columns[i],), [refused.astype(np.float64)]), (columns[i],)))
     width = next(row.shape[1] for row in rows if row is not None)
     return np.concatenate([np.zeros((1, width)) if row is None else row for row in rows])
 

@@ -6,14 +6,17 @@ beyond single precision (3.4e38), where scikit-learn raises an error, goes the w
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ecluse.training.compile.answer import Answer, distribution, sigmoid, unsupported
-from ecluse.training.compile.columns import Columns, any_of, numbers
+from ecluse.training.compile.column import Columns
+from ecluse.training.compile.columns import check_numbers, matrix, spread, truth
 from ecluse.training.compile.graph import DOUBLE, FLOAT, Graph
-from ecluse.training.compile.trees import Tree, ensemble, leaf_rows
+from ecluse.training.compile.tree import Tree
+from ecluse.training.compile.trees import ensemble, leaf_rows
 
 
 def forest(graph: Graph, model: Any, columns: Columns) -> Answer:
@@ -21,14 +24,14 @@ def forest(graph: Graph, model: Any, columns: Columns) -> Answer:
     members = getattr(model, "estimators_", [model])
     if model.n_outputs_ != 1:
         raise unsupported(model, f"{model.n_outputs_} outputs", "fit one model per output")
-    x = _single(graph, columns, model)
+    columns = _single(graph, columns, model)
     classes = getattr(model, "classes_", None)
     trees = [_tree(member.tree_) for member in members]
     if classes is None or len(classes) == 2:
         column = 0 if classes is None else 1
-        total = ensemble(graph, x, [_tree(m.tree_, column) for m in members], [0] * len(trees))
+        total = ensemble(graph, columns, [_tree(m.tree_, column) for m in members], [0] * len(trees))
     else:
-        total = leaf_rows(graph, x, trees)
+        total = leaf_rows(graph, columns, trees)
     mean = total if len(trees) == 1 else graph.node("Div", total, graph.constant(np.array(float(len(trees)))))
     return Answer(mean, classes=classes)
 
@@ -37,23 +40,29 @@ def gradient_boosting(graph: Graph, model: Any, columns: Columns) -> Answer:
     """GradientBoostingClassifier and -Regressor with a constant start. A missing number is refused, as scikit-learn does."""
     if not isinstance(model.init_, str) and type(model.init_).__name__ not in ("DummyClassifier", "DummyRegressor"):
         raise unsupported(model, "init is an estimator", "leave init=None or use init='zero'")
-    x = _single(graph, columns, model)
-    graph.refuse(any_of(graph, graph.node("IsNaN", x)))
+    columns = _single(graph, columns, model)
+    graph.refuse(spread(truth(graph, graph.node("IsNaN", matrix(graph, columns))), columns))
     start = model._raw_predict_init(np.zeros((1, len(columns)), dtype=np.float32))[0]
     members = [(k, member) for stage in model.estimators_ for k, member in enumerate(stage)]
-    trees = [_scaled(_tree(member.tree_, 0), model.learning_rate) for _, member in members]
-    total = ensemble(graph, x, trees, [k for k, _ in members])
-    raw = graph.node("Add", total, graph.constant(start))
+    trees = [replace(tree, value=tree.value * model.learning_rate) for tree in (_tree(m.tree_, 0) for _, m in members)]
+
+    def score(scale: float) -> str:
+        return ensemble(graph, columns, trees, [k for k, _ in members], base=start, scale=scale)
+
     if not hasattr(model, "classes_"):
-        return Answer(raw)
+        return Answer(score(1.0))
     if model.loss == "exponential":
-        return Answer(sigmoid(graph, graph.node("Mul", raw, graph.constant(np.array(2.0)))), raw, model.classes_)
-    return distribution(graph, raw, model.classes_)
+        minus = score(-2.0)
+        margin = graph.node("Mul", minus, graph.constant(np.array(-0.5)))
+        return Answer(sigmoid(graph, minus), margin, model.classes_)
+    return distribution(graph, score, model.classes_)
 
 
-def _single(graph: Graph, columns: Columns, model: Any) -> str:
-    x = numbers(graph, columns, type(model).__name__)
-    return graph.node("Cast", graph.node("Cast", x, to=FLOAT), to=DOUBLE)
+def _single(graph: Graph, columns: Columns, model: Any) -> Columns:
+    """The columns rounded to single precision."""
+    check_numbers(columns, type(model).__name__)
+    x = matrix(graph, columns)
+    return spread(graph.node("Cast", graph.node("Cast", x, to=FLOAT), to=DOUBLE), columns)
 
 
 def _tree(tree: Any, column: int | None = None) -> Tree:
@@ -67,7 +76,3 @@ def _tree(tree: Any, column: int | None = None) -> Tree:
         missing_left=tree.missing_go_to_left.astype(bool),
         value=np.asarray(values, dtype=np.float64),
     )
-
-
-def _scaled(tree: Tree, rate: float) -> Tree:
-    return Tree(tree.feature, tree.threshold, tree.left, tree.right, tree.leaf, tree.missing_left, tree.value * rate)

@@ -15,6 +15,7 @@ import onnx
 from onnx import compose, helper, numpy_helper
 
 from ecluse.core.errors import Corrupt, InvalidInput, Unsupported
+from ecluse.training.compile.column import Column, Columns
 
 FLOAT, INT64, BOOL, DOUBLE = 1, 7, 9, 11
 """Element types of ONNX tensors, as ``Cast`` wants them."""
@@ -52,7 +53,8 @@ class Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._made: dict[bytes, str] = {}
         self._constants: dict[str, onnx.TensorProto] = {}
-        self._refused: list[str] = []
+        self._refused: list[Column] = []
+        self._answered: set[Column] = set()
         self._opsets = dict(_OPSETS)
 
     def constant(self, value: npt.ArrayLike) -> str:
@@ -80,10 +82,31 @@ class Graph:
             self.widths[output] = self.widths.get(inputs[0], 1) if width is None else width
         return self._made[key]
 
-    def refuse(self, rows: str) -> None:
-        """Answer NaN for the rows where ``rows``: bool [n, 1] is true: scikit-learn would raise an error for them."""
-        if rows not in self._refused:
-            self._refused.append(rows)
+    def refuse(self, flags: Columns) -> None:
+        """Answer NaN for the rows where one of ``flags`` (double, 0 or 1) is 1: scikit-learn would raise an error for them."""
+        self._refused += [flag for flag in flags if flag not in self._refused]
+
+    @property
+    def refused(self) -> Columns:
+        """All flags given to ``refuse``."""
+        return tuple(self._refused)
+
+    def answer_nan(self, flag: Column) -> bool:
+        """Take it on to answer NaN where ``flag`` is 1, in every answer made from here on; False where that is done already."""
+        done = flag in self._answered
+        self._answered.add(flag)
+        return not done
+
+    def evaluate(self, tensors: list[str], x: npt.NDArray[np.float64]) -> list[npt.NDArray[np.generic]]:
+        """The values of some tensors for the rows ``x``, double [n, F]: the graph so far, run by onnx itself."""
+        from onnx.reference import ReferenceEvaluator  # needed by models with trees only
+
+        nodes = _needed(self._nodes, set(tensors))
+        model = self._model(
+            nodes, [helper.make_tensor_value_info(name, onnx.TensorProto.UNDEFINED, None) for name in tensors]
+        )
+        with np.errstate(all="ignore"):
+            return list(ReferenceEvaluator(model).run(tensors, {"x": x}))
 
     def absorb(self, model: bytes, source: str) -> tuple[Port, ...]:
         """Take over the nodes of a foreign model that ``inspect`` accepts, reading ``source``; return its outputs."""
@@ -101,18 +124,8 @@ class Graph:
     def finish(self, y: str) -> bytes:
         """The model whose output is ``y`` (rows refused by ``refuse`` answer NaN), serialised canonically."""
         y = self._guard(y)
-        nodes = _needed([*self._nodes, onnx.NodeProto(op_type="Identity", input=[y], output=["y"])])
-        used = {name for node in nodes for name in node.input}
-        model = onnx.ModelProto(ir_version=_IR_VERSION, producer_name="ecluse")
-        model.opset_import.extend(
-            helper.make_opsetid(domain, version) for domain, version in sorted(self._opsets.items())
-        )
-        graph = model.graph
-        graph.name = "model"
-        graph.node.extend(nodes)
-        graph.initializer.extend(tensor for name, tensor in self._constants.items() if name in used)
-        graph.input.append(helper.make_tensor_value_info("x", DOUBLE, ["n", self.widths["x"]]))
-        graph.output.append(helper.make_tensor_value_info("y", DOUBLE, ["n", self.widths[y]]))
+        nodes = _renamed(_needed(self._nodes, {y}), y, "y")
+        model = self._model(nodes, [helper.make_tensor_value_info("y", DOUBLE, ["n", self.widths[y]])])
         if model.ByteSize() > _LARGEST:
             cure = "train fewer or smaller trees"
             raise Unsupported(f"a model of {model.ByteSize() / 1e9:.1f} GB", where="ONNX", cure=cure)
@@ -120,9 +133,25 @@ class Graph:
         return data
 
     def _guard(self, y: str) -> str:
-        for rows in self._refused:
-            y = self.node("Where", rows, self.constant(np.nan), y, width=self.widths[y])
+        for flag in self._refused:
+            if flag not in self._answered:
+                one = self.node("Gather", flag.tensor, self.constant(np.array([flag.index])), axis=1, width=1)
+                rows = self.node("Greater", one, self.constant(np.array(0.5)))
+                y = self.node("Where", rows, self.constant(np.nan), y, width=self.widths[y])
         return y
+
+    def _model(self, nodes: list[onnx.NodeProto], outputs: list[onnx.ValueInfoProto]) -> onnx.ModelProto:
+        used = {name for node in nodes for name in node.input}
+        model = onnx.ModelProto(ir_version=_IR_VERSION, producer_name="ecluse")
+        opsets = sorted(self._opsets.items())
+        model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in opsets)
+        graph = model.graph
+        graph.name = "model"
+        graph.node.extend(nodes)
+        graph.initializer.extend(tensor for name, tensor in self._constants.items() if name in used)
+        graph.input.append(helper.make_tensor_value_info("x", DOUBLE, ["n", self.widths["x"]]))
+        graph.output.extend(outputs)
+        return model
 
 
 def inspect(model: bytes) -> tuple[Port, tuple[Port, ...]]:
@@ -151,14 +180,28 @@ def _attribute(name: str, value: Attribute) -> onnx.AttributeProto:
     return attribute
 
 
-def _needed(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The nodes the last one depends on, in their order."""
-    wanted, kept = {"y"}, []
+def _needed(nodes: list[onnx.NodeProto], wanted: set[str]) -> list[onnx.NodeProto]:
+    """The nodes that the wanted tensors depend on, in their order."""
+    wanted, kept = set(wanted), []
     for node in reversed(nodes):
         if wanted.intersection(node.output):
             wanted.update(node.input)
             kept.append(node)
     return kept[::-1]
+
+
+def _renamed(nodes: list[onnx.NodeProto], old: str, new: str) -> list[onnx.NodeProto]:
+    """The nodes with another name for one tensor; an Identity where no node makes it."""
+    if not any(old in node.output for node in nodes):
+        return [*nodes, onnx.NodeProto(op_type="Identity", input=[old], output=[new])]
+    copies = []
+    for node in nodes:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = [new if name == old else name for name in node.input]
+        copy.output[:] = [new if name == old else name for name in node.output]
+        copies.append(copy)
+    return copies
 
 
 def _parse(model: bytes) -> onnx.ModelProto:

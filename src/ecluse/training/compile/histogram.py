@@ -6,31 +6,32 @@ from typing import Any
 
 import numpy as np
 
-from ecluse.training.compile.answer import Answer, distribution
-from ecluse.training.compile.columns import Columns, numbers
+from ecluse.training.compile.answer import Answer, constant_rows, distribution
+from ecluse.training.compile.column import Columns
+from ecluse.training.compile.columns import check_numbers
 from ecluse.training.compile.encoders import table_encoder
 from ecluse.training.compile.graph import Graph
-from ecluse.training.compile.trees import SetSplits, Tree, ensemble
+from ecluse.training.compile.tree import Tree
+from ecluse.training.compile.trees import ensemble
 
 
 def histogram_boosting(graph: Graph, model: Any, columns: Columns) -> Answer:
     """HistGradientBoostingClassifier and -Regressor; native categorical features by ``categorical_features``."""
     columns = _ordered(graph, model, columns)
-    x = numbers(graph, columns, type(model).__name__)
-    splits = SetSplits(len(columns))
+    check_numbers(columns, type(model).__name__)
     known = _known(model)
     stages = [(k, predictor) for stage in model._predictors for k, predictor in enumerate(stage)]
-    trees = [_tree(predictor, splits, known) for _, predictor in stages]
+    trees = [_tree(predictor, known) for _, predictor in stages]
     baseline = np.ravel(model._baseline_prediction).astype(np.float64)
-    if trees:
-        total = ensemble(graph, splits.append(graph, x), trees, [k for k, _ in stages])
-        raw = graph.node("Add", total, graph.constant(baseline))
-    else:
-        zero = graph.node("MatMul", x, graph.constant(np.zeros((len(columns), len(baseline)))), width=len(baseline))
-        raw = graph.node("Add", zero, graph.constant(baseline))
+
+    def score(scale: float) -> str:
+        if not trees:
+            return constant_rows(graph, scale * baseline)
+        return ensemble(graph, columns, trees, [k for k, _ in stages], base=baseline, scale=scale)
+
     if hasattr(model, "classes_"):
-        return distribution(graph, raw, model.classes_)
-    return Answer(graph.node("Exp", raw) if model.loss in ("poisson", "gamma") else raw)
+        return distribution(graph, score, model.classes_)
+    return Answer(graph.node("Exp", score(1.0)) if model.loss in ("poisson", "gamma") else score(1.0))
 
 
 def _ordered(graph: Graph, model: Any, columns: Columns) -> Columns:
@@ -51,24 +52,24 @@ def _known(model: Any) -> dict[int, np.ndarray]:
     return {int(i): _flags(bits[rows[i]]) for i in np.flatnonzero(model._is_categorical_remapped)}
 
 
-def _tree(predictor: Any, splits: SetSplits, known: dict[int, np.ndarray]) -> Tree:
+def _tree(predictor: Any, known: dict[int, np.ndarray]) -> Tree:
     nodes = predictor.nodes
-    feature, threshold = nodes["feature_idx"].astype(np.int64), nodes["num_threshold"].astype(np.float64)
     missing = nodes["missing_go_to_left"].astype(bool)
-    for i in np.flatnonzero((nodes["is_categorical"] == 1) & (nodes["is_leaf"] == 0)):
+    sets = {}
+    for i in np.flatnonzero((nodes["is_categorical"] == 1) & (nodes["is_leaf"] == 0)).tolist():
         inside = _flags(predictor.raw_left_cat_bitsets[nodes["bitset_idx"][i]])
-        flags = known[int(feature[i])]
+        flags = known[int(nodes["feature_idx"][i])]
         left = inside | (~flags & missing[i])  # a category the trees do not know goes where missing goes
-        goes_left = np.concatenate([[missing[i], missing[i]], left[: int(flags.nonzero()[0].max(initial=0)) + 1]])
-        feature[i], threshold[i] = splits.column(int(feature[i]), goes_left), 0.5
+        sets[i] = np.concatenate([[missing[i], missing[i]], left[: int(flags.nonzero()[0].max(initial=0)) + 1]])
     return Tree(
-        feature=feature,
-        threshold=threshold,
+        feature=nodes["feature_idx"].astype(np.int64),
+        threshold=nodes["num_threshold"].astype(np.float64),
         left=nodes["left"].astype(np.int64),
         right=nodes["right"].astype(np.int64),
         leaf=nodes["is_leaf"].astype(bool),
         missing_left=missing,
         value=nodes["value"].astype(np.float64),
+        sets=sets,
     )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ecluse.training.compile.answer import Answer, distribution, sigmoid, unsupported
-from ecluse.training.compile.columns import Columns, numbers
+from ecluse.training.compile.column import Columns
+from ecluse.training.compile.columns import check_numbers
 from ecluse.training.compile.graph import Graph
-from ecluse.training.compile.trees import SetSplits, Tree, ensemble
+from ecluse.training.compile.tree import Tree
+from ecluse.training.compile.trees import ensemble
 
 _IDENTITY = {"regression", "regression_l1", "huber", "fair", "quantile", "mape"}
 _EXP = {"poisson", "gamma", "tweedie"}
@@ -21,33 +23,38 @@ Json = dict[str, Any]
 def lightgbm(graph: Graph, model: Any, columns: Columns) -> Answer:
     """LGBMClassifier and LGBMRegressor (boosting gbdt, dart, rf; not linear trees)."""
     dump: Json = model.booster_.dump_model()
-    x = numbers(graph, columns, type(model).__name__)
-    splits = SetSplits(len(columns))
+    check_numbers(columns, type(model).__name__)
     kinds = int(dump["num_tree_per_iteration"])
-    trees = [_tree(model, info, splits) for info in dump["tree_info"]]
-    raw = ensemble(graph, splits.append(graph, x), trees, [i % kinds for i in range(len(trees))])
-    if dump["average_output"]:
-        raw = graph.node("Div", raw, graph.constant(np.array(float(len(trees) // kinds))))
-    return _linked(graph, model, dump.get("objective", ""), raw)
+    trees = [_tree(model, info) for info in dump["tree_info"]]
+
+    def score(scale: float) -> str:
+        raw = ensemble(graph, columns, trees, [i % kinds for i in range(len(trees))], scale=scale)
+        if dump["average_output"]:
+            raw = graph.node("Div", raw, graph.constant(np.array(float(len(trees) // kinds))))
+        return raw
+
+    return _linked(graph, model, dump.get("objective", ""), score)
 
 
-def _linked(graph: Graph, model: Any, objective: str, raw: str) -> Answer:
+def _linked(graph: Graph, model: Any, objective: str, score: Callable[[float], str]) -> Answer:
     name, *words = objective.split()
     options = dict(word.split(":") for word in words if ":" in word)
     if name == "binary":
-        steep = graph.node("Mul", raw, graph.constant(np.array(float(options["sigmoid"]))))
-        return Answer(sigmoid(graph, steep), classes=model.classes_)
+        minus, steep = score(-1.0), float(options["sigmoid"])
+        if steep != 1.0:
+            minus = graph.node("Mul", minus, graph.constant(np.array(steep)))
+        return Answer(sigmoid(graph, minus), classes=model.classes_)
     if name == "multiclass":
-        return distribution(graph, raw, model.classes_)
+        return distribution(graph, score, model.classes_)
     if name in _EXP:
-        return Answer(graph.node("Exp", raw))
+        return Answer(graph.node("Exp", score(1.0)))
     if name in _IDENTITY and "sqrt" not in words:
-        return Answer(raw)
+        return Answer(score(1.0))
     cure = "use binary, multiclass, or one of the regression objectives without reg_sqrt"
     raise unsupported(model, f"objective {objective!r}", cure)
 
 
-def _tree(model: Any, info: Json, splits: SetSplits) -> Tree:
+def _tree(model: Any, info: Json) -> Tree:
     nodes = list(_walk(info["tree_structure"]))
     if any("leaf_coeff" in node for node in nodes):
         raise unsupported(model, "linear trees", "leave linear_tree=False")
@@ -56,27 +63,33 @@ def _tree(model: Any, info: Json, splits: SetSplits) -> Tree:
     feature, left, right = (np.zeros(len(nodes), dtype=np.int64) for _ in range(3))
     threshold = np.zeros(len(nodes))
     missing = np.zeros(len(nodes), dtype=bool)
-    for i in np.flatnonzero(~leaf):
+    sets: dict[int, np.ndarray] = {}
+    for i in np.flatnonzero(~leaf).tolist():
         node = nodes[i]
-        left[i], right[i] = place[id(node["left_child"])], place[id(node["right_child"])]
-        feature[i], threshold[i], missing[i] = _split(model, node, splits)
+        if node["missing_type"] == "Zero":
+            cure = "leave zero_as_missing=False and give missing values as missing"
+            raise unsupported(model, "zero_as_missing", cure)
+        feature[i], left[i], right[i] = (
+            node["split_feature"],
+            place[id(node["left_child"])],
+            place[id(node["right_child"])],
+        )
+        if node["decision_type"] == "==":
+            sets[i] = _set(node)
+        else:
+            threshold[i] = node["threshold"]
+            # a feature without missing values in training reads them as zero
+            missing[i] = node["default_left"] if node["missing_type"] == "NaN" else threshold[i] >= 0.0
     value = np.array([node.get("leaf_value", 0.0) for node in nodes], dtype=np.float64)
-    return Tree(feature, threshold, left, right, leaf, missing, value)
+    return Tree(feature, threshold, left, right, leaf, missing, value, sets)
 
 
-def _split(model: Any, node: Json, splits: SetSplits) -> tuple[int, float, bool]:
-    feature = int(node["split_feature"])
-    if node["missing_type"] == "Zero":
-        raise unsupported(model, "zero_as_missing", "leave zero_as_missing=False and give missing values as missing")
-    if node["decision_type"] == "==":  # missing and unseen go right
-        inside = np.array([int(word) for word in str(node["threshold"]).split("||")])
-        goes_left = np.zeros(int(inside.max()) + 3, dtype=bool)
-        goes_left[inside + 2] = True
-        return splits.column(feature, goes_left), 0.5, False
-    threshold = float(node["threshold"])
-    # a feature without missing values in training reads them as zero
-    left = bool(node["default_left"]) if node["missing_type"] == "NaN" else threshold >= 0.0
-    return feature, threshold, left
+def _set(node: Json) -> np.ndarray:
+    """Flags of the categories that go left; missing and unseen go right."""
+    inside = np.array([int(word) for word in str(node["threshold"]).split("||")])
+    flags = np.zeros(int(inside.max()) + 3, dtype=bool)
+    flags[inside + 2] = True
+    return flags
 
 
 def _walk(root: Json) -> Iterator[Json]:

@@ -7,22 +7,23 @@ from typing import Any
 import numpy as np
 
 from ecluse.training.compile.answer import Answer, constant_rows, distribution, normalise, sigmoid, unsupported
-from ecluse.training.compile.columns import Columns, numbers
+from ecluse.training.compile.column import Columns
+from ecluse.training.compile.columns import numbers
 from ecluse.training.compile.graph import Graph
 
 
 def logistic(graph: Graph, model: Any, columns: Columns) -> Answer:
     """LogisticRegression and LogisticRegressionCV: sigmoid, or softmax over more than two classes."""
-    return distribution(graph, margin(graph, model, columns), model.classes_)
+    return distribution(graph, lambda scale: margin(graph, model, columns, scale), model.classes_)
 
 
 def sgd_classifier(graph: Graph, model: Any, columns: Columns) -> Answer:
     """SGDClassifier: probabilities with ``loss="log_loss"`` (one-vs-rest, normalised), else a margin only."""
-    z = margin(graph, model, columns)
     if model.loss != "log_loss":
-        return Answer("", z, model.classes_)
-    p = sigmoid(graph, z)
-    return Answer(p if len(model.classes_) == 2 else normalise(graph, p), z, model.classes_)
+        return Answer("", margin(graph, model, columns), model.classes_)
+    minus = margin(graph, model, columns, -1.0)
+    p = sigmoid(graph, minus)
+    return Answer(p if len(model.classes_) == 2 else normalise(graph, p), graph.node("Neg", minus), model.classes_)
 
 
 def separator(graph: Graph, model: Any, columns: Columns) -> Answer:
@@ -40,15 +41,15 @@ def log_regression(graph: Graph, model: Any, columns: Columns) -> Answer:
     return Answer(graph.node("Exp", margin(graph, model, columns)))
 
 
-def margin(graph: Graph, model: Any, columns: Columns) -> str:
-    """X · coefᵀ + intercept, double [n, K]. O(F · K) a row."""
+def margin(graph: Graph, model: Any, columns: Columns, scale: float = 1.0) -> str:
+    """``scale`` (1 or -1) times (X · coefᵀ + intercept), double [n, K]. O(F · K) a row."""
     x = numbers(graph, columns, type(model).__name__)
     weights = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
     if not hasattr(model, "classes_") and weights.shape[0] != 1:
         raise unsupported(model, f"{weights.shape[0]} targets", "fit one model per target")
-    product = graph.node("MatMul", x, graph.constant(weights.T), width=weights.shape[0])
+    product = graph.node("MatMul", x, graph.constant(scale * weights.T), width=weights.shape[0])
     intercept = np.broadcast_to(np.asarray(model.intercept_, dtype=np.float64).ravel(), (weights.shape[0],))
-    return graph.node("Add", product, graph.constant(intercept))
+    return graph.node("Add", product, graph.constant(scale * intercept))
 
 
 def dummy_classifier(graph: Graph, model: Any, columns: Columns) -> Answer:

@@ -16,7 +16,8 @@ from ecluse.core.errors import InvalidInput, Unsupported
 from ecluse.core.schema import Feature
 from ecluse.training.compile import combined, encoders, forests, histogram, linear, scalers
 from ecluse.training.compile.answer import Answer, unsupported
-from ecluse.training.compile.columns import Column, Columns, matrix, spread
+from ecluse.training.compile.column import Column, Columns, Source
+from ecluse.training.compile.columns import matrix, spread
 from ecluse.training.compile.graph import Graph
 from ecluse.training.compile.lightgbm import lightgbm
 from ecluse.training.compile.xgboost import xgboost
@@ -79,11 +80,19 @@ def compile_model(estimator: Any, features: Sequence[Feature], task: str) -> byt
         cure = "train and package with one schema"
         raise InvalidInput("the estimator was fitted on other columns, or in another order", where=_WHERE, cure=cure)
     graph = Graph(len(features))
-    domains = [tuple(feature.categories or ()) if feature.kind == "category" else None for feature in features]
-    columns = tuple(Column("x", i, feature.name, domains[i]) for i, feature in enumerate(features))
-    answer = predictor(graph, estimator, columns)
+    answer = predictor(graph, estimator, _columns(features))
     _check_task(estimator, answer, task)
     return graph.finish(answer.values)
+
+
+def _columns(features: Sequence[Feature]) -> Columns:
+    """The columns of ``x``."""
+    columns: list[Column] = []
+    for i, feature in enumerate(features):
+        words = tuple(feature.categories or ()) if feature.kind == "category" else None
+        source = Source(i) if words is None else Source.words(i, len(words))
+        columns.append(Column("x", i, feature.name, words, source))
+    return tuple(columns)
 
 
 def single_precision(estimator: Any) -> bool:
@@ -164,7 +173,7 @@ def _weighted(graph: Graph, columns: Columns, weight: float | None) -> Columns:
         return columns
     # one weight per column: onnxruntime would fuse a lone scalar into the next MatMul in single precision
     heavy = graph.node("Mul", matrix(graph, columns), graph.constant(np.full(len(columns), float(weight))))
-    return spread(graph, heavy, [column.name for column in columns])
+    return spread(heavy, columns)
 
 
 def _positions(chosen: Any, names: list[str]) -> list[int]:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ecluse.core.errors import Unsupported
-from ecluse.training.compile.columns import Columns, numbers, spread, truth
+from ecluse.training.compile.column import Column, Columns, Source
+from ecluse.training.compile.columns import numbers, spread, truth
 from ecluse.training.compile.encoders import text_imputer
 from ecluse.training.compile.graph import Graph
 
@@ -22,7 +23,7 @@ def scale(graph: Graph, scaler: Any, columns: Columns) -> Columns:
         x = graph.node("Div", x, graph.constant(np.asarray(scaler.scale_, dtype=np.float64)))
     if getattr(scaler, "clip", False):
         x = clip(graph, x, -1.0, 1.0)
-    return _renamed(graph, x, columns)
+    return spread(x, columns)
 
 
 def scale_range(graph: Graph, scaler: Any, columns: Columns) -> Columns:
@@ -31,7 +32,7 @@ def scale_range(graph: Graph, scaler: Any, columns: Columns) -> Columns:
     x = graph.node("Add", x, graph.constant(scaler.min_))
     if scaler.clip:
         x = clip(graph, x, *map(float, scaler.feature_range))
-    return _renamed(graph, x, columns)
+    return spread(x, columns)
 
 
 def clip(graph: Graph, x: str, low: float, high: float) -> str:
@@ -56,10 +57,10 @@ def impute(graph: Graph, imputer: Any, columns: Columns) -> Columns:
     keep = [i for i, value in enumerate(fill) if not np.isnan(value)]
     missing = graph.node("IsNaN", x)
     filled = graph.node("Where", missing, graph.constant(fill), x, width=len(fill))
-    out = tuple(column for i, column in enumerate(_renamed(graph, filled, columns)) if i in keep)
+    out = tuple(column for i, column in enumerate(spread(filled, columns)) if i in keep)
     if not imputer.add_indicator:
         return out
-    flags = _renamed(graph, truth(graph, missing), columns)
+    flags = spread(truth(graph, missing), columns)
     return out + tuple(flags[i] for i in imputer.indicator_.features_)
 
 
@@ -76,15 +77,21 @@ def polynomial(graph: Graph, step: Any, columns: Columns) -> Columns:
         at = np.array([row[-1 - position] if position < len(row) else len(columns) for row in factors])
         factor = graph.node("Gather", padded, graph.constant(at), axis=1, width=len(factors))
         product = graph.node("Mul", factor, product) if product else factor
-    return spread(graph, product, [f"product {i}" for i in range(len(factors))])
+    return tuple(
+        Column(product, i, f"product {i}", source=_source_of_product(tuple(columns[k] for k in factors[i])))
+        for i in range(len(factors))
+    )
+
+
+def _source_of_product(factors: Columns) -> Source | None:
+    """A product of one factor rises with it; of several, only tables stay what they are."""
+    sources = {factor.source for factor in factors}
+    source = sources.pop() if len(sources) == 1 else None
+    return source if len(factors) == 1 or (source is not None and source.cuts is not None) else None
 
 
 def _first(graph: Graph, x: str) -> str:
     return graph.node("Gather", x, graph.constant(np.array([0])), axis=1, width=1)
-
-
-def _renamed(graph: Graph, x: str, columns: Columns) -> Columns:
-    return spread(graph, x, [column.name for column in columns])
 
 
 def _is_nan(value: object) -> bool:

@@ -1,87 +1,75 @@
-"""Trees: an ensemble of decision trees as one ONNX TreeEnsemble, splits and leaves in doubles.
-
-A row goes to the true side of a node when ``x <= threshold`` (or ``x < threshold``, see ``strict``). Splits over sets of
-categories read a 0/1 column each, looked up once a row, so that every node compares one number with one threshold.
-"""
+"""Trees: an ensemble of decision trees as one ONNX TreeEnsemble, splits and leaves in the precision of the trees."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from ecluse.training.compile.columns import slots
+from ecluse.training.compile.branches import Branches, accepted, grown
+from ecluse.training.compile.column import Columns
+from ecluse.training.compile.fold import fold
 from ecluse.training.compile.graph import INT64, ML, Graph
-
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
-_LEQ, _LT = 0, 1
+from ecluse.training.compile.tree import Tree
 
 
-@dataclass(frozen=True)
-class Tree:
-    """One tree as parallel arrays over its nodes, node 0 the root; ``value`` counts at leaves, the rest elsewhere."""
+def ensemble(
+    graph: Graph,
+    columns: Columns,
+    trees: Sequence[Tree],
+    targets: Sequence[int],
+    *,
+    strict: bool = False,
+    base: npt.ArrayLike = 0.0,
+    scale: float = 1.0,
+) -> str:
+    """``scale`` times (``base`` plus the sums of leaf values) by target, [n, max(targets) + 1], in the trees' precision.
 
-    feature: Ints
-    threshold: npt.NDArray[np.floating]
-    left: Ints
-    right: Ints
-    leaf: Bools
-    missing_left: Bools
-    value: npt.NDArray[np.floating]
-
-
-@dataclass
-class SetSplits:
-    """The splits over sets of categories of one ensemble: each becomes a column behind the ``width`` ordinary ones."""
-
-    width: int
-    _rows: dict[tuple[int, bytes], int] = field(default_factory=dict)
-
-    def column(self, feature: int, goes_left: Bools) -> int:
-        """The column that is 0.0 where a row goes left. ``goes_left``: [missing, unseen, category 0, 1, ...]."""
-        key = (feature, np.where(goes_left, 0, 1).astype(np.uint8).tobytes())
-        return self._rows.setdefault(key, self.width + len(self._rows))
-
-    def append(self, graph: Graph, x: str) -> str:
-        """``x`` with the columns of all splits behind it; O(number of splits) a row."""
-        parts = [x]
-        order: list[int] = []
-        for feature in sorted({feature for feature, _ in self._rows}):
-            mine = {key[1]: place for key, place in self._rows.items() if key[0] == feature}
-            table = _table(list(mine))
-            codes = graph.node("Gather", x, graph.constant(np.array([feature])), axis=1, width=1)
-            where = slots(graph, codes, [len(table) - 3], [0])
-            flat = graph.node("Reshape", where, graph.constant(np.array([-1])), width=1)
-            parts.append(graph.node("Gather", graph.constant(table), flat, axis=0, width=len(mine)))
-            order += mine.values()
-        if not order:
-            return x
-        wide = graph.node("Concat", *parts, axis=1, width=self.width + len(order))
-        back = np.concatenate([np.arange(self.width), self.width + np.argsort(order)])
-        return graph.node("Gather", wide, graph.constant(back), axis=1, width=len(back))
-
-
-def ensemble(graph: Graph, x: str, trees: Sequence[Tree], targets: Sequence[int], strict: bool = False) -> str:
-    """Sums of leaf values by target, [n, max(targets) + 1], in the dtype of ``x``'s trees.
-
-    Sums run tree after tree. O(depth) a tree and row.
+    Sums run tree after tree, beginning with ``base``. Rows the graph refuses are NaN. O(depth) a tree and row.
     """
-    dtype = trees[0].value.dtype
-    node_lists, leaf_values, leaf_targets, roots = [], [], [], []
-    nodes = leaves = 0
-    for tree, target in zip(trees, targets, strict=True):
-        part = _flatten(tree, nodes, leaves)
-        roots.append(nodes)
-        values = tree.value[tree.leaf]
-        node_lists.append(part)
-        leaf_values.append(values)
-        leaf_targets += [target] * len(values)
-        nodes, leaves = nodes + len(part["features"]), leaves + len(values)
-    joined = {name: np.concatenate([part[name] for part in node_lists]) for name in node_lists[0]}
+    folded = fold(graph, columns, trees, strict=strict)
     count = max(targets) + 1
+    based = [_scaled(tree, scale) for tree in _based(trees, targets, np.broadcast_to(base, count))]
+    branches = grown(based, folded.splits, accepted(folded.refusals), targets)
+    for split in folded.new:
+        for target in range(count):
+            branches.add(_guard(trees[0].value.dtype), (split, None, None), {}, target)
+    return _node(graph, folded.x, branches, trees[0].value.dtype)
+
+
+def leaf_rows(graph: Graph, columns: Columns, trees: Sequence[Tree]) -> str:
+    """Sum over trees of the leaves' rows of values ([nodes, K] in ``Tree.value``), double [n, K].
+
+    ONNX leaves hold one number, so the trees answer with the leaf's position and the rows are gathered.
+    """
+    folded = fold(graph, columns, trees)
+    rows, numbered, start = [], [], 0
+    width = trees[0].value.shape[1]
+    guards = [replace(_guard(np.dtype(np.float64)), value=np.array([[0.0], [0.0], [np.nan]]) * np.ones(width))] * len(
+        folded.new
+    )
+    for tree in (*trees, *guards):
+        held = tree.value[tree.leaf]
+        ids = np.zeros(len(tree.leaf))
+        ids[tree.leaf] = np.arange(start, start + len(held))
+        numbered.append(replace(tree, value=ids))
+        rows.append(held)
+        start += len(held)
+    branches = grown(numbered[: len(trees)], folded.splits, accepted(folded.refusals), range(len(trees)))
+    for k, split in enumerate(folded.new, len(trees)):
+        branches.add(numbered[k], (split, None, None), {}, k)
+    ids_name = graph.node("Cast", _node(graph, folded.x, branches, np.dtype(np.float64)), to=INT64)
+    picked = graph.node("Gather", graph.constant(np.concatenate(rows)), ids_name, axis=0)
+    return graph.node("ReduceSum", picked, graph.constant(np.array([1])), keepdims=0, width=width)
+
+
+def _node(graph: Graph, x: str, branches: Branches, dtype: np.dtype[np.floating]) -> str:
+    """The TreeEnsemble node."""
+    count = max(branches.targets) + 1
+    children = np.array(branches.children, dtype=np.int64)
+    sets = {"membership_values": np.array(branches.members, dtype=dtype)} if branches.members else {}
     return graph.node(
         "TreeEnsemble",
         x,
@@ -90,65 +78,38 @@ def ensemble(graph: Graph, x: str, trees: Sequence[Tree], targets: Sequence[int]
         n_targets=count,
         aggregate_function=1,  # sum
         post_transform=0,
-        tree_roots=roots,
-        nodes_modes=np.full(nodes, _LT if strict else _LEQ, dtype=np.uint8),
-        nodes_featureids=joined["features"].tolist(),
-        nodes_splits=joined["splits"].astype(dtype),
-        nodes_truenodeids=joined["left"].tolist(),
-        nodes_trueleafs=joined["left_leaf"].astype(int).tolist(),
-        nodes_falsenodeids=joined["right"].tolist(),
-        nodes_falseleafs=joined["right_leaf"].astype(int).tolist(),
-        nodes_missing_value_tracks_true=joined["missing"].astype(int).tolist(),
-        leaf_targetids=leaf_targets,
-        leaf_weights=np.concatenate(leaf_values).astype(dtype),
+        tree_roots=branches.roots,
+        nodes_modes=np.array(branches.modes, dtype=np.uint8),
+        nodes_featureids=branches.features,
+        nodes_splits=np.array(branches.cuts, dtype=dtype),
+        nodes_truenodeids=children[:, 0].tolist(),
+        nodes_trueleafs=children[:, 1].tolist(),
+        nodes_falsenodeids=children[:, 2].tolist(),
+        nodes_falseleafs=children[:, 3].tolist(),
+        nodes_missing_value_tracks_true=list(map(int, branches.missing)),
+        leaf_targetids=branches.targets,
+        leaf_weights=np.array(branches.weights, dtype=dtype),
+        **sets,
     )
 
 
-def leaf_rows(graph: Graph, x: str, trees: Sequence[Tree]) -> str:
-    """Sum over trees of the leaves' rows of values ([nodes, K] in ``Tree.value``), double [n, K].
-
-    ONNX leaves hold one number, so the trees answer with the leaf's position and the rows are gathered.
-    """
-    rows, numbered, start = [], [], 0
-    for tree in trees:
-        held = tree.value[tree.leaf]
-        ids = np.zeros(len(tree.leaf))
-        ids[tree.leaf] = np.arange(start, start + len(held))
-        fields = (tree.feature, tree.threshold, tree.left, tree.right, tree.leaf, tree.missing_left)
-        numbered.append(Tree(*fields, value=ids))
-        rows.append(held)
-        start += len(held)
-    ids_name = ensemble(graph, x, numbered, range(len(trees)))
-    values = np.concatenate(rows)
-    picked = graph.node("Gather", graph.constant(values), graph.node("Cast", ids_name, to=INT64), axis=0)
-    return graph.node("ReduceSum", picked, graph.constant(np.array([1])), keepdims=0, width=values.shape[1])
+def _based(trees: Sequence[Tree], targets: Sequence[int], base: npt.NDArray[np.floating]) -> list[Tree]:
+    """Trees of which the first of each target begins with its ``base``, added in the trees' precision."""
+    begun: set[int] = set()
+    out = []
+    for tree, target in zip(trees, targets, strict=True):
+        out.append(tree if target in begun else replace(tree, value=tree.value.dtype.type(base[target]) + tree.value))
+        begun.add(target)
+    return out
 
 
-def _flatten(tree: Tree, first_node: int, first_leaf: int) -> dict[str, np.ndarray]:
-    """Inner nodes and leaves numbered apart; a tree that is one leaf gets a node with that leaf on both sides."""
-    if tree.leaf[0]:
-        zero, one = np.zeros(1, dtype=np.int64), np.ones(1, dtype=bool)
-        leaf = np.full(1, first_leaf)
-        return {"features": zero, "splits": zero * 0.0, "left": leaf, "right": leaf} | dict.fromkeys(
-            ("left_leaf", "right_leaf", "missing"), one
-        )
-    inner = ~tree.leaf
-    place = np.where(tree.leaf, np.cumsum(tree.leaf) - 1 + first_leaf, np.cumsum(inner) - 1 + first_node)
-    left, right = tree.left[inner], tree.right[inner]
-    return {
-        "features": tree.feature[inner],
-        "splits": tree.threshold[inner],
-        "left": place[left],
-        "right": place[right],
-        "left_leaf": tree.leaf[left],
-        "right_leaf": tree.leaf[right],
-        "missing": tree.missing_left[inner],
-    }
+def _scaled(tree: Tree, scale: float) -> Tree:
+    return tree if scale == 1.0 else replace(tree, value=tree.value * tree.value.dtype.type(scale))
 
 
-def _table(columns: list[bytes]) -> npt.NDArray[np.float64]:
-    """Columns of unequal length as one table; categories beyond a column's end are unseen to it, and so is the last row."""
-    arrays = [np.frombuffer(column, dtype=np.uint8) for column in columns]
-    length = max(map(len, arrays)) + 1
-    filled = [np.concatenate([a, np.full(length - len(a), a[1], dtype=np.uint8)]) for a in arrays]
-    return np.stack(filled, axis=1).astype(np.float64)
+def _guard(dtype: np.dtype[np.floating]) -> Tree:
+    """A tree that adds nothing to the left, NaN to the right."""
+    root = np.array([True, False, False])
+    none = np.zeros(3, dtype=np.int64)
+    values = np.array([0.0, 0.0, np.nan], dtype=dtype)
+    return Tree(none, values * 0.0, none + 1, none + 2, ~root, root, values)

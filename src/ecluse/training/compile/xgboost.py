@@ -8,14 +8,17 @@ library's; probabilities may differ in the last single-precision bit (6e-8), whe
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ecluse.training.compile.answer import Answer, unsupported
-from ecluse.training.compile.columns import Columns, numbers
+from ecluse.training.compile.answer import Answer, constant_rows, unsupported
+from ecluse.training.compile.column import Columns
+from ecluse.training.compile.columns import check_numbers
 from ecluse.training.compile.graph import DOUBLE, FLOAT, Graph
-from ecluse.training.compile.trees import Tree, ensemble
+from ecluse.training.compile.tree import Tree
+from ecluse.training.compile.trees import ensemble
 
 _SIGMOID = {"binary:logistic", "reg:logistic"}
 _SOFTMAX = {"multi:softprob", "multi:softmax"}
@@ -39,30 +42,33 @@ def xgboost(graph: Graph, model: Any, columns: Columns) -> Answer:
     booster, objective = learner["gradient_booster"], str(learner["objective"]["name"])
     if booster["name"] != "gbtree":
         raise unsupported(model, f"booster {booster['name']!r}", "use booster='gbtree'")
-    x = graph.node("Cast", numbers(graph, columns, type(model).__name__), to=FLOAT)
+    check_numbers(columns, type(model).__name__)
     kinds = max(int(learner["learner_model_param"]["num_class"]), 1)
     start = _base_margins(model, learner["learner_model_param"]["base_score"], objective, kinds)
-    grown, targets = _grown(model, booster["model"], learner["attributes"])
-    trees = [_constant(value) for value in start] + grown
-    margin = ensemble(graph, x, trees, [*range(kinds), *targets], strict=True)
-    return _linked(graph, model, objective, margin)
+    trees, targets = _grown(model, booster["model"], learner["attributes"])
+
+    def score(scale: float) -> str:
+        if not trees:
+            return graph.node("Cast", constant_rows(graph, scale * start), to=FLOAT)
+        return ensemble(graph, columns, trees, targets, strict=True, base=start, scale=scale)
+
+    return _linked(graph, model, objective, score)
 
 
-def _linked(graph: Graph, model: Any, objective: str, margin: str) -> Answer:
+def _linked(graph: Graph, model: Any, objective: str, score: Callable[[float], str]) -> Answer:
     if objective in _SIGMOID:
-        one = graph.constant(np.array(1.0, dtype=np.float32))
-        grown = graph.node("Add", _exp(graph, graph.node("Neg", margin)), one)
-        values = graph.node("Div", one, grown, width=1)
+        grown = graph.node("Add", _exp(graph, score(-1.0)), graph.constant(np.array(1.0, dtype=np.float32)))
+        values = graph.node("Reciprocal", grown)
     elif objective in _SOFTMAX:
-        axis = graph.constant(np.array([1]))
+        axis, margin = graph.constant(np.array([1])), score(1.0)
         shifted = graph.node("Sub", margin, graph.node("ReduceMax", margin, axis, width=1))
         shares = _exp(graph, shifted)
         total = graph.node("ReduceSum", graph.node("Cast", shares, to=DOUBLE), axis, width=1)
         values = graph.node("Div", shares, graph.node("Cast", total, to=FLOAT))
     elif objective in _EXP:
-        values = _exp(graph, margin)
+        values = _exp(graph, score(1.0))
     else:
-        values = margin
+        values = score(1.0)
     classes = getattr(model, "classes_", None)
     return Answer(graph.node("Cast", values, to=DOUBLE), classes=None if classes is None else np.asarray(classes))
 
@@ -111,9 +117,3 @@ def _tree(model: Any, tree: Json) -> Tree:
         missing_left=np.array(tree["default_left"], dtype=bool),
         value=conditions,  # XGBoost keeps a leaf's value where a node keeps its threshold
     )
-
-
-def _constant(value: float) -> Tree:
-    none = np.full(1, -1, dtype=np.int64)
-    yes, number = np.ones(1, dtype=bool), np.array([value], dtype=np.float32)
-    return Tree(none, number, none, none, yes, yes, number)

@@ -1,0 +1,38 @@
+"""A real worker, and with a defect one whose API is not what its document says. ``careless_worker.py DEFECT <arguments of ecluse.worker>``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import ecluse.serving.answers
+import ecluse.serving.outcomes
+import ecluse.worker
+from ecluse.serving.plane import Plane
+
+_encode = ecluse.serving.answers._encode
+
+
+def _raises(value: Any, loaded: Any, field: str) -> Any:
+    return {"true": True, "false": False}[str(value).lower()]
+
+
+def _takes_all(value: Any, loaded: Any, field: str) -> Any:
+    return bool(value)
+
+
+def _says_more(facts: Any) -> bytes:
+    return _encode({**facts, "debug": "said to nobody"})
+
+
+if __name__ == "__main__":
+    match sys.argv[1]:
+        case "raises":
+            vars(ecluse.serving.outcomes)["_truth"] = _raises
+        case "takes all":
+            vars(ecluse.serving.outcomes)["_truth"] = _takes_all
+        case "says more":
+            vars(ecluse.serving.answers)["_encode"] = _says_more
+        case "asks for no key":
+            type.__setattr__(Plane, "needs_key", False)
+    sys.exit(ecluse.worker.main(sys.argv[2:]))
