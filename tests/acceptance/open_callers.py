@@ -117,10 +117,15 @@ def http(body: object, path: str = "/predict") -> bytes:
     return head.encode() + data
 
 
+def _place(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "127.0.0.1", parts.port or 80
+
+
 async def offer(url: str, data: Sequence[bytes], *, rate: float, seconds: float, connections: int = 1_000) -> Offered:
     """Send ``data`` in turn, ``rate`` a second, each when it is due. One for which no connection can be had ends as "unsent"."""
     offered, idle, running = Offered(), list[_Connection](), set[asyncio.Task[None]]()
-    parts, began = urlsplit(url), time.monotonic()
+    place, began = _place(url), time.monotonic()
     for number in range(int(rate * seconds)):
         request = Request(began + number / rate)
         offered.requests.append(request)
@@ -132,7 +137,7 @@ async def offer(url: str, data: Sequence[bytes], *, rate: float, seconds: float,
         if connection is None and len(running) >= connections:
             request.ended, request.code = time.monotonic(), "unsent"
             continue
-        task = asyncio.ensure_future(_ask(parts, connection, idle, request, data[number % len(data)]))
+        task = asyncio.ensure_future(_ask(place, connection, idle, request, data[number % len(data)]))
         running.add(task)
         task.add_done_callback(running.discard)
     await asyncio.gather(*running)
@@ -144,8 +149,8 @@ async def offer(url: str, data: Sequence[bytes], *, rate: float, seconds: float,
 
 async def burst(url: str, data: Sequence[bytes]) -> Offered:
     """Each on a connection of its own, opened before, all at once."""
-    loop, parts, offered = asyncio.get_running_loop(), urlsplit(url), Offered()
-    opened = [await loop.create_connection(lambda: _Connection([]), parts.hostname, parts.port) for _ in data]
+    loop, place, offered = asyncio.get_running_loop(), _place(url), Offered()
+    opened = [await loop.create_connection(lambda: _Connection([]), *place) for _ in data]
     began = time.monotonic()
     offered.requests = [Request(began) for _ in data]
     asked = [each[1].ask(request, sent) for each, request, sent in zip(opened, offered.requests, data, strict=True)]
@@ -156,13 +161,11 @@ async def burst(url: str, data: Sequence[bytes]) -> Offered:
 
 
 async def _ask(
-    parts: Any, connection: _Connection | None, idle: list[_Connection], request: Request, data: bytes
+    place: tuple[str, int], connection: _Connection | None, idle: list[_Connection], request: Request, data: bytes
 ) -> None:
     try:
         if connection is None:
-            _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: _Connection(idle), parts.hostname, parts.port
-            )
+            _, connection = await asyncio.get_running_loop().create_connection(lambda: _Connection(idle), *place)
         await asyncio.wait_for(connection.ask(request, data), 30)
     except (OSError, TimeoutError) as error:
         request.ended, request.code = time.monotonic(), type(error).__name__

@@ -18,6 +18,7 @@ from tests.serving.house import House, Worker, ready_house, running
 from tests.serving.json_schema import faults, resolve
 from tests.serving.test_predict import loaded
 
+from ecluse.serving.docs_page import make_page
 from ecluse.serving.openapi import make_document
 from ecluse.serving.problems import KINDS
 from ecluse.serving.routes import ROUTES
@@ -314,3 +315,18 @@ def test_the_page_needs_nothing_from_elsewhere(worker: Worker, document: Any) ->
     assert all(link == "/openapi.json" or link.removeprefix("#") in found.names for link in found.links)
     assert all(path in page for path in document["paths"])
     assert all(code in page for code in KINDS)
+    assert f"curl {worker.url}/predict" in page
+
+
+def test_its_examples_are_requests(worker: Worker, document: Any) -> None:
+    keyed, explicit = document["components"]["schemas"]["churn.Request"]["examples"]
+    assert not faults(keyed, {"$ref": "#/components/schemas/Request"}, document)
+    assert worker.call("POST", "/predict", keyed)[2]["code"] == "unknown_entity"
+    assert worker.call("POST", "/predict", explicit)[0] == 200
+
+
+def test_the_page_of_a_worker_that_serves_nothing() -> None:
+    page = make_page(make_document(ROUTES, {}, 9), "http://<host>", needs_key=True)
+    assert "No version serves yet" in page
+    assert "An API key is asked for" in page
+    assert "<host>" not in page

@@ -45,6 +45,14 @@ _HEADERS: tuple[tuple[str, Shape, str], ...] = (
         "milliseconds the caller waits, where less than the server's own deadline: no work is begun after them",
     ),
 )
+
+
+def _header(shape: Shape, *, required: bool = True) -> dict[str, Any]:
+    return {"required": required, "schema": shape}
+
+
+_ANSWERED = {"X-Request-Id": _header(REQUEST_ID_SHAPE)}
+_NAMED = {"X-Ecluse-Model": _header({"type": "string"}), "X-Ecluse-Version": _header({"type": "integer"})}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -74,25 +82,38 @@ class Described(Protocol):
 
 @dataclass(frozen=True)
 class Exchange:
-    """Names of the shapes a handler takes and gives, by status, and media types it takes or gives besides JSON."""
+    """Names of the shapes a handler takes and gives, by status, and media types it takes or gives besides JSON.
+
+    A name "" of what it gives: no JSON. ``named``: the answer's headers name model and version.
+    """
 
     takes: str = ""
     gives: Mapping[int, str] = field(default_factory=dict)
     also_takes: tuple[str, ...] = ()
     also_gives: tuple[str, ...] = ()
+    named: bool = False
 
 
 EXCHANGES: Mapping[Handler, Exchange] = {
-    answers.predict: Exchange("Request", {200: "Prediction"}),
+    answers.predict: Exchange("Request", {200: "Prediction"}, named=True),
+    answers.metrics: Exchange("", {200: ""}, also_gives=("text/plain",)),
     answers.load: Exchange("", {202: "Facts"}),
     answers.outcomes: Exchange("Outcomes", {202: "Accepted"}),
-    batch.predict_batch: Exchange("BatchRequest", {200: "BatchAnswer", 207: "BatchAnswer"}),
-    invocations.invocations: Exchange("Frame", {200: "Predictions"}, (_CSV,)),
-    protocol.infer: Exchange("InferRequest", {200: "InferAnswer"}, (_OCTETS,), (_OCTETS,)),
-    protocol.model: Exchange("", {200: "ModelMetadata"}),
+    batch.predict_batch: Exchange("BatchRequest", {200: "BatchAnswer", 207: "BatchAnswer"}, named=True),
+    invocations.invocations: Exchange("Frame", {200: "Predictions"}, (_CSV,), named=True),
+    protocol.infer: Exchange("InferRequest", {200: "InferAnswer"}, (_OCTETS,), (_OCTETS,), named=True),
+    protocol.model: Exchange("", {200: "ModelMetadata"}, named=True),
     protocol.server: Exchange("", {200: "ServerMetadata"}),
 }
-_PLAIN = Exchange("", {200: "Facts"}, (), ("text/plain", "text/html"))
+_PLAIN, _PAGE = Exchange("", {200: "Facts"}), Exchange("", {200: ""}, also_gives=("text/html",))
+_GROUPS = (  # the first whose words stand in the path
+    ("Open Inference Protocol", ("/v2",)),
+    ("MLflow's protocol", ("/invocations", "/ping")),
+    ("Predictions", ("/predict",)),
+    ("Outcomes", ("/outcomes",)),
+    ("Documentation", ("/docs", "/openapi.json")),
+    ("Server and models", ("/",)),
+)
 
 
 def make_handlers(routes: Callable[[], Iterable[Described]]) -> tuple[Handler, Handler]:
@@ -104,7 +125,9 @@ def make_handlers(routes: Callable[[], Iterable[Described]]) -> tuple[Handler, H
 
     async def docs(plane: Plane, call: Call) -> Reply:
         """GET /docs: this document as a page, without anything from elsewhere."""
-        page = make_page(make_document(routes(), plane.fleet.champions, plane.serving.max_batch))
+        document = make_document(routes(), plane.fleet.champions, plane.serving.max_batch)
+        address = call.headers.get(b"host", b"127.0.0.1").decode("latin-1")
+        page = make_page(document, f"http://{address}", needs_key=plane.needs_key)
         return Reply(200, page.encode(), HTML, list(_LOCKED))
 
     return openapi, docs
@@ -129,7 +152,13 @@ def make_document(routes: Iterable[Described], champions: Mapping[str, Loaded], 
         "paths": paths,
         "components": {
             "schemas": {**_model_shapes(champions), **fixed_shapes(max_batch)},
-            "responses": {"Problem": {"description": "A refusal", "content": {_PROBLEM: {"schema": ref("Problem")}}}},
+            "responses": {
+                "Problem": {
+                    "description": "A refusal",
+                    "headers": _ANSWERED | {"Retry-After": _header({"type": "integer"}, required=False)},
+                    "content": {_PROBLEM: {"schema": ref("Problem")}},
+                }
+            },
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
         "x-problems": [
@@ -153,10 +182,11 @@ def _model_shapes(champions: Mapping[str, Loaded]) -> dict[str, Shape]:
 
 
 def _operation(route: Described, models: list[str]) -> dict[str, Any]:
-    exchange = EXCHANGES.get(route.handler, _PLAIN)
+    exchange = _PAGE if route.path == "/docs" else EXCHANGES.get(route.handler, _PLAIN)
     summary = " ".join((route.handler.__doc__ or "").partition(": ")[2].split()) or route.path
     operation: dict[str, Any] = {
         "operationId": _identity(route),
+        "tags": [next(name for name, words in _GROUPS if any(word in route.path for word in words))],
         "summary": summary[0].upper() + summary[1:],
         "security": [] if route.permission == "open" else [{"key": []}],
         "x-permission": route.permission,
@@ -173,10 +203,11 @@ def _operation(route: Described, models: list[str]) -> dict[str, Any]:
 def _responses(exchange: Exchange) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for status, name in exchange.gives.items():
-        content: dict[str, Any] = {_JSON: {"schema": ref(name)}}
+        content: dict[str, Any] = {_JSON: {"schema": ref(name)}} if name else {}
         content |= {kind: {"schema": {"type": "string"}} for kind in exchange.also_gives}
         found[str(status)] = {
             "description": "Answered" if status != 207 else "Some rows were refused",
+            "headers": _ANSWERED | (_NAMED if exchange.named else {}),
             "content": content,
         }
     return found | {status: {"$ref": "#/components/responses/Problem"} for status in ("4XX", "5XX")}

@@ -71,7 +71,8 @@ def column_shape(column: Column) -> Shape:
 def request_shape(form: Form) -> Shape:
     """What ``POST /predict`` takes of a version: a row, and the number of another warm version that shall answer it."""
     own = {} if VERSION_FIELD in form.fields else {VERSION_FIELD: _VERSION}
-    return _row(form, _SHARED | own)
+    found = _row(form, _SHARED | own)
+    return found | {"examples": [_example(each) for each in found.get("oneOf", [found])]}
 
 
 def row_shape(form: Form) -> Shape:
@@ -233,6 +234,29 @@ def _row(form: Form, shared: dict[str, Shape], *, flat: bool = False) -> Shape:
         own = features if flat else {"features": closed(features, features)}
         forms.append(closed(own | fields | shared, [*own, *fields]))
     return _either(forms)
+
+
+def _example(shape: Shape) -> Any:
+    """A value of that shape, with nothing that may be left out."""
+    if "properties" in shape:
+        return {name: _example(shape["properties"][name]) for name in shape["required"]}
+    if "anyOf" in shape:
+        return shape["examples"][0]
+    if "enum" in shape:
+        return shape["enum"][0]
+    kinds = [shape["type"]] if isinstance(shape["type"], str) else shape["type"]
+    if kinds[0] in ("integer", "number") and "pattern" not in shape:
+        low, high = shape.get("minimum"), shape.get("maximum")
+        return (
+            1
+            if low is None and high is None
+            else high
+            if low is None
+            else low + 1
+            if low + 1 <= (high or low + 1)
+            else low
+        )
+    return {"boolean": True, "integer": 1}.get(kinds[0], "…")
 
 
 def _either(forms: list[Shape]) -> Shape:
