@@ -59,8 +59,9 @@ def decide(split: Split, span: Span = _ANYTHING, *, sets: bool = False) -> bool 
         return Fork(split.cuts[0], (), split.missing == split.left[0], *split.left)
     pieces = [i for i in range(len(split.left)) if _meets(split.cuts, i, span)]
     flags = [split.left[i] for i in pieces]
-    if len({*flags, *([split.missing] if span.missing else [])}) == 1:
-        return flags[0]
+    ways = {*flags, *([split.missing] if span.missing else [])}
+    if len(ways) < 2:
+        return ways != {False}
     turns = [k for k in range(1, len(flags)) if flags[k] != flags[k - 1]]
     if not turns:
         return Fork(np.inf, (), False, flags[0], not flags[0])

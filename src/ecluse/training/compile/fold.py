@@ -63,9 +63,9 @@ def fold(graph: Graph, columns: Columns, trees: Sequence[Tree], *, strict: bool 
     """
     single = trees[0].value.dtype == np.float32
     used = sorted({int(i) for tree in trees for i in tree.feature[~tree.leaf]})
-    with_sets = {int(tree.feature[node]) for tree in trees for node in tree.sets}
-    asked = {columns[i]: i in with_sets for i in used} | dict.fromkeys(graph.refused, False)
-    places = _places(graph, [column for column, sets in asked.items() if _foldable(column, single, sets)])
+    with_sets = {columns[int(tree.feature[node])] for tree in trees for node in tree.sets}
+    asked = dict.fromkeys([*(columns[i] for i in used), *graph.refused])
+    places = _places(graph, [column for column in asked if _foldable(column, single, column in with_sets)])
     refusals = {flag: split for flag in graph.refused if (split := _refusal(places.get(flag))) is not None}
     new = tuple(split for flag, split in refusals.items() if graph.answer_nan(flag) and _refuses(split))
     kept = [i for i in used if columns[i] not in places]

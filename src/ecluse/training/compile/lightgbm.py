@@ -16,6 +16,7 @@ from ecluse.training.compile.trees import ensemble
 
 _IDENTITY = {"regression", "regression_l1", "huber", "fair", "quantile", "mape"}
 _EXP = {"poisson", "gamma", "tweedie"}
+_ZERO, _INFINITY = float(np.float32(1e-35)), 1e300
 
 Json = dict[str, Any]
 
@@ -77,11 +78,20 @@ def _tree(model: Any, info: Json) -> Tree:
         if node["decision_type"] == "==":
             sets[i] = _set(node)
         else:
-            threshold[i] = node["threshold"]
+            threshold[i] = _threshold(float(node["threshold"]))
             # a feature without missing values in training reads them as zero
             missing[i] = node["default_left"] if node["missing_type"] == "NaN" else threshold[i] >= 0.0
     value = np.array([node.get("leaf_value", 0.0) for node in nodes], dtype=np.float64)
     return Tree(feature, threshold, left, right, leaf, missing, value, sets)
+
+
+def _threshold(told: float) -> float:
+    """The threshold that plain comparison needs: infinity is told as 1e300, and numbers up to 1e-35 are read as zero."""
+    if told >= _INFINITY:
+        return float(np.inf)
+    if abs(told) > _ZERO:
+        return told
+    return _ZERO if told >= 0.0 else float(np.nextafter(-_ZERO, -np.inf))
 
 
 def _set(node: Json) -> np.ndarray:

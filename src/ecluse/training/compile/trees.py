@@ -36,7 +36,7 @@ def ensemble(
     for split in folded.new:
         for target in range(count):
             branches.add(_guard(trees[0].value.dtype), (split, None, None), {}, target)
-    return _node(graph, folded.x, branches, trees[0].value.dtype)
+    return node_of(graph, folded.x, branches, trees[0].value.dtype)
 
 
 def leaf_rows(graph: Graph, columns: Columns, trees: Sequence[Tree]) -> str:
@@ -60,12 +60,12 @@ def leaf_rows(graph: Graph, columns: Columns, trees: Sequence[Tree]) -> str:
     branches = grown(numbered[: len(trees)], folded.splits, accepted(folded.refusals), range(len(trees)))
     for k, split in enumerate(folded.new, len(trees)):
         branches.add(numbered[k], (split, None, None), {}, k)
-    ids_name = graph.node("Cast", _node(graph, folded.x, branches, np.dtype(np.float64)), to=INT64)
+    ids_name = graph.node("Cast", node_of(graph, folded.x, branches, np.dtype(np.float64)), to=INT64)
     picked = graph.node("Gather", graph.constant(np.concatenate(rows)), ids_name, axis=0)
     return graph.node("ReduceSum", picked, graph.constant(np.array([1])), keepdims=0, width=width)
 
 
-def _node(graph: Graph, x: str, branches: Branches, dtype: np.dtype[np.floating]) -> str:
+def node_of(graph: Graph, x: str, branches: Branches, dtype: np.dtype[np.floating]) -> str:
     """The TreeEnsemble node."""
     count = max(branches.targets) + 1
     children = np.array(branches.children, dtype=np.int64)
