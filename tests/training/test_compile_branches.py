@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -78,7 +80,7 @@ def test_nodes_lead_where_splits_say(forest: list[tuple[Tree, list[Split | None]
 @given(splits(), st.floats(allow_nan=True))
 def test_what_is_known_is_not_asked(split: Split, value: float) -> None:
     """A column that can hold one value only goes one way without a node."""
-    below = float(np.nextafter(value, -np.inf))
+    below = math.nextafter(value, -math.inf)
     span = Span(below, value, False) if not np.isnan(value) else Span(0.0, 0.0, True)
     if below == -np.inf or np.isnan(below) != np.isnan(value):
         return
