@@ -14,7 +14,7 @@ import ecluse.serving.health
 import ecluse.worker
 from ecluse.serving.places import Places
 from ecluse.serving.plane import Plane
-from ecluse.serving.scorers import Fleet, Loaded
+from ecluse.serving.scorers import Fleet, Loaded, next_fleet
 
 HALF_SECONDS = 0.03
 
@@ -64,12 +64,23 @@ def _unbounded() -> None:
     setattr(Places, "__init__", lambda self, places, waiting: make(self, places, 1 << 40))  # noqa: B010 - as above
 
 
+def _asking() -> None:
+    """What answers is looked up in the bundle store with every request."""
+
+    def look(plane: Plane) -> Fleet:
+        held: Fleet = vars(plane)["_present"]
+        return next_fleet(Fleet(), held.document, plane.parts.load) if held.document else held
+
+    setattr(Plane, "fleet", property(look, lambda plane, fleet: vars(plane).__setitem__("_present", fleet)))  # noqa: B010 - as above
+
+
 DEFECTS: dict[str, Callable[[], None]] = {
     "none": lambda: None,
     "mixed": _mixed,
     "unload": _unload,
     "at bind": _at_bind,
     "unbounded": _unbounded,
+    "asking": _asking,
 }
 
 

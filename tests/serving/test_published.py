@@ -63,7 +63,9 @@ def test_the_copy_serves_when_the_original_is_gone(house: House) -> None:
     document = house.publish(None)
     follower(house).read()
     (house.home / "published.json").unlink()
-    assert follower(house).document == document
+    later = follower(house)
+    assert (later.document, later.read()) == (document, None)
+    assert "none any more" in later.refusal, "and it is said"
 
 
 def test_another_signature_is_refused(house: House) -> None:

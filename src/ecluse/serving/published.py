@@ -88,7 +88,8 @@ class Follower:
             if not isinstance(error, Unavailable):  # the same bytes will be refused again; a disk may come back
                 self._seen = stamp
             return None
-        self.refusal, self._seen = "", stamp
+        gone = signed is None and self.document is not None
+        self.refusal, self._seen = "there is none any more: the one followed last holds" if gone else "", stamp
         if signed is None or document is None or not news:
             return None
         self.document = document
