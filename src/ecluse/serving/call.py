@@ -5,27 +5,36 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ecluse.core.access import KeyGrant
 from ecluse.serving.access import EVERYBODY
 from ecluse.serving.plane import Plane
 from ecluse.serving.problems import Refused, excerpt
 
-if TYPE_CHECKING:
-    from ecluse.serving.routes import Route
-
 JSON, PROBLEM = b"application/json", b"application/problem+json"
 CSV, OCTETS = b"text/csv", b"application/octet-stream"
 TIMEOUT_HEADER = b"x-request-timeout-ms"
+
+
+class Reply(NamedTuple):
+    """Status, body and headers of an answer; ``code`` is "ok" or the problem's; after ``close`` the connection is of no more use."""
+
+    status: int
+    body: bytes
+    kind: bytes = JSON
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    code: str = "ok"
+    close: bool = False
 
 
 @dataclass(slots=True)
 class Call:
     """One request on its way, and what is to be counted and answered about it.
 
-    ``parameters`` are the parts of the path in braces; ``started`` and ``deadline`` are monotonic seconds (``time.perf_counter``): when its
-    head was read, and after which nobody waits for the answer; ``grant`` is what the caller may; ``refused`` is why it will not be handled.
+    ``route`` is the path as declared, ``parameters`` the parts of it in braces; when ``handler`` is called, ``body`` is complete;
+    ``started`` and ``deadline`` are monotonic seconds (``time.perf_counter``): when its head was read, and after which nobody waits for the
+    answer; ``grant`` is what the caller may; ``refused`` is why it will not be handled.
     """
 
     method: str
@@ -36,7 +45,8 @@ class Call:
     request_id: str
     keep_alive: bool = True
     body: bytes | bytearray = b""
-    route: Route | None = None
+    route: str = "other"
+    handler: Handler | None = None
     model: str = ""
     version: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -55,17 +65,6 @@ class Call:
         if not asked.isdigit() or len(asked) > 9:
             raise Refused("invalid_deadline", f"X-Request-Timeout-Ms is {excerpt(asked.decode('latin-1'))}")
         self.deadline = min(self.deadline, self.started + int(asked) / 1_000)
-
-
-class Reply(NamedTuple):
-    """Status, body and headers of an answer; ``code`` is "ok" or the problem's; after ``close`` the connection is of no more use."""
-
-    status: int
-    body: bytes
-    kind: bytes = JSON
-    headers: Sequence[tuple[bytes, bytes]] = ()
-    code: str = "ok"
-    close: bool = False
 
 
 Handler = Callable[[Plane, Call], Awaitable[Reply]]

@@ -1,6 +1,6 @@
 """One HTTP/1.1 connection: bytes -> calls, answered one after another -> bytes; the only importer of ``httptools`` (llhttp).
 
-Between the socket and the application there is no more than this file (docs/decisions/0006-own-connection.md). Every wait is bounded: a
+Between the socket and the application there is no more than this file (docs/decisions/0007-own-connection.md). Every wait is bounded: a
 head, a body, an idle connection, a caller that reads its answers slowly. What comes while an answer is under way waits its turn.
 """
 

@@ -53,7 +53,8 @@ class Application:
             if (shown := call.headers.get(b"x-request-id")) is not None:
                 call.request_id = read_request_id(shown.decode("latin-1"), "X-Request-Id") or call.request_id
             call.hurry()
-            call.route, call.parameters = route, _ = self.router.find(call.method, call.path)
+            route, call.parameters = self.router.find(call.method, call.path)
+            call.route, call.handler = route.path, route.handler
             if route.permission != OPEN and self.plane.needs_key:
                 call.grant = self._identify(call.headers)
                 demand(call.grant, route.permission)
@@ -68,11 +69,11 @@ class Application:
         try:
             if call.refused is not None:
                 raise call.refused
-            assert call.route is not None
+            assert call.handler is not None
             journal = self.plane.parts.journal
             mark = journal.mark
-            reply = await call.route.handler(self.plane, call)
-            if call.route.takes:
+            reply = await call.handler(self.plane, call)
+            if call.body:
                 try:  # whatever a handler has journaled is kept before its answer leaves
                     await journal.durable(mark)
                 except Unavailable as error:
@@ -80,17 +81,16 @@ class Application:
         except Refused as refused:
             return self.refuse(call, refused)
         except Exception:  # noqa: BLE001 - whatever it is, the caller gets a problem and the log the traceback
-            _log.exception("request failed", extra={"facts": {"request_id": call.request_id, "route": _path(call)}})
+            _log.exception("request failed", extra={"facts": {"request_id": call.request_id, "route": call.route}})
             return self.refuse(call, Refused("internal_error"))
         self._count(call, reply)
         return reply
 
     def refuse(self, call: Call, refused: Refused) -> Reply:
         """The problem that a refusal is answered with."""
-        route = _path(call)
-        if refused.code == "log_unavailable" and route != "/ready":
+        if refused.code == "log_unavailable" and call.route != "/ready":
             self.plane.journal_problem = refused.what  # /ready says so at once; the next probe may clear it
-        elif refused.code == "feature_store_unavailable" and route != "/ready":
+        elif refused.code == "feature_store_unavailable" and call.route != "/ready":
             self.plane.online_problem = refused.what
         headers = list(refused.headers)
         if refused.kind.retry_after is not None:
@@ -104,7 +104,7 @@ class Application:
 
     def _count(self, call: Call, reply: Reply) -> None:
         seconds = time.perf_counter() - call.started
-        self.plane.metrics.count(_path(call), call.model, call.version, reply.status, reply.code, seconds)
+        self.plane.metrics.count(call.route, call.model, call.version, reply.status, reply.code, seconds)
 
     def _check_host(self, headers: Mapping[bytes, bytes]) -> None:
         shown = headers.get(b"host", b"")
@@ -141,7 +141,3 @@ def body_too_large(limit: int) -> Refused:
 
 def _media_type(header: bytes) -> bytes:
     return header.split(b";")[0].strip().lower()
-
-
-def _path(call: Call) -> str:
-    return call.route.path if call.route is not None else "other"
