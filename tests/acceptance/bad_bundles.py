@@ -37,8 +37,13 @@ def _with(number: int, **files: bytes) -> Bundle:
     )
 
 
+def with_model(number: int, model: bytes) -> Bundle:
+    """A version's bundle with another model in it."""
+    return _with(number, model_onnx=model)
+
+
 def _of_model(model: Callable[[], bytes]) -> Callable[[House, int], object]:
-    return lambda house, number: house.add(number, _with(number, model_onnx=model()))
+    return lambda house, number: house.add(number, with_model(number, model()))
 
 
 def _corrupt(house: House, number: int) -> None:

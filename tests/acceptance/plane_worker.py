@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import ecluse.serving.health
 import ecluse.worker
+from ecluse.adapters.trials import Trials
 from ecluse.serving.places import Places
 from ecluse.serving.plane import Plane
 from ecluse.serving.scorers import Fleet, Loaded, next_fleet
@@ -74,6 +75,11 @@ def _asking() -> None:
     setattr(Plane, "fleet", property(look, lambda plane, fleet: vars(plane).__setitem__("_present", fleet)))  # noqa: B010 - as above
 
 
+def _untried() -> None:
+    """What is published is parsed by the worker at once."""
+    setattr(Trials, "__call__", lambda self, bundle: None)  # noqa: B010 - as above
+
+
 DEFECTS: dict[str, Callable[[], None]] = {
     "none": lambda: None,
     "mixed": _mixed,
@@ -81,6 +87,7 @@ DEFECTS: dict[str, Callable[[], None]] = {
     "at bind": _at_bind,
     "unbounded": _unbounded,
     "asking": _asking,
+    "untried": _untried,
 }
 
 

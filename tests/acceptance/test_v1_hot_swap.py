@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.acceptance.plane_house import BODIES, Held, check, percentile, planted, release
-from tests.serving.house import ready_house
+from tests.serving.house import Worker, ready_house
 
 from ecluse.testing.load import Counts, Traffic
 
@@ -37,6 +37,16 @@ class Seen:
         )
 
 
+def settled(worker: Worker, before: Held) -> Held:
+    """What it holds once what loads versions beside it has gone; that is kept for a second."""
+    end = time.monotonic() + 10
+    while True:
+        after = Held.by(worker)
+        if (after.threads, after.files) == (before.threads, before.files) or time.monotonic() > end:
+            return after
+        time.sleep(0.1)
+
+
 def swap(folder: Path, swaps: int, requests: int, defect: str = "none") -> Seen:
     """Eight callers, and a version nobody has seen before, again and again."""
     house = ready_house(folder)
@@ -47,6 +57,7 @@ def swap(folder: Path, swaps: int, requests: int, defect: str = "none") -> Seen:
             worker.wait(f"version {number} serves", lambda h, n=number: h["models"]["churn"]["serving"] == n)
         began = len(traffic.counts.seconds)
         assert traffic.wait_for(traffic.counts.sent + requests // 3)
+        time.sleep(1.5)
         before, swapping = Held.by(worker), len(traffic.counts.seconds)
         for number in range(6, 6 + swaps):
             release(house, number)
@@ -54,8 +65,7 @@ def swap(folder: Path, swaps: int, requests: int, defect: str = "none") -> Seen:
             late += worker.predict()[1]["version"] != number
         ended = len(traffic.counts.seconds)
         assert traffic.wait_for(requests, seconds=200)
-        time.sleep(0.1)
-        after, seconds = Held.by(worker), traffic.counts.seconds
+        after, seconds = settled(worker, before), traffic.counts.seconds
         counts = traffic.stop()
         assert worker.stop() == 0
     kept = [record for record in house.records() if record["kind"] == "prediction"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tests.acceptance.bad_bundles import BAD
+from tests.acceptance.bad_bundles import BAD, hungry, with_model
 from tests.acceptance.plane_house import BODIES, Held, check, planted, release
 from tests.serving.house import House, Worker, ready_house
 
@@ -103,6 +103,27 @@ def test_a_worker_that_unloads_first_is_found_out(tmp_path: Path) -> None:
         worker.wait("it was looked at", lambda health: health["generation"] == house.generation)
         assert traffic.wait_for(traffic.counts.sent + 200)
     assert traffic.counts.failed > 0, traffic.counts.codes
+
+
+def growth(folder: Path, defect: str) -> int:
+    """By how many bytes a worker grew at most over a release that takes a gigabyte to answer."""
+    house = ready_house(folder)
+    with planted(house, defect) as worker:
+        assert worker.predict()[0] == 200
+        before = Held.by(worker).resident
+        house.add(11, with_model(11, hungry(1 << 27)))
+        house.publish(11)
+        refused(worker, house, 11, 60.0)
+        return Held.by(worker).highest - before
+
+
+def test_a_release_that_takes_a_gigabyte_takes_it_elsewhere(tmp_path: Path) -> None:
+    assert growth(tmp_path, "none") <= MORE_BYTES
+
+
+def test_a_worker_that_tries_it_itself_is_found_out(tmp_path: Path) -> None:
+    """The planted defect: the worker parses what nobody has tried."""
+    assert growth(tmp_path, "untried") > MORE_BYTES
 
 
 @contextmanager
