@@ -2,7 +2,8 @@
 
 A set of categories that is not a run of codes takes several cuts, and the subtree that follows is written once for each run:
 onnxruntime is twice as fast when all nodes compare alike, and refuses to share subtrees. What a path already knows of a column
-is used, so that no node asks in vain. Where the copies become too many, one node compares with a set of values instead.
+is used, so that no node asks in vain. Where the copies become too many, one node compares with a set of values instead. Such
+a node never takes NaN: onnxruntime joins two of them that lead to equal leaves, and forgets where the second would send it.
 """
 
 from __future__ import annotations
@@ -67,8 +68,10 @@ def decide(split: Split, span: Span = _ANYTHING, *, sets: bool = False) -> bool 
         return Fork(np.inf, (), False, flags[0], not flags[0])
     if len(turns) > 1 and sets and split.whole:
         inside = not split.left[-1]
+        if span.missing and split.missing == inside:
+            return Fork(np.inf, (), False, None, split.missing)
         members = tuple(split.cuts[i] for i in pieces if i < len(split.cuts) and split.left[i] == inside)
-        return Fork(0.0, members, span.missing and split.missing == inside, inside, not inside)
+        return Fork(0.0, members, False, inside, not inside)
     turn = turns[len(turns) // 2]
     below, above = flags[:turn], flags[turn:]
     true, false = (side[0] if len(set(side)) == 1 else None for side in (below, above))
