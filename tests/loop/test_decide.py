@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecluse.core.event import KINDS, Event
-from ecluse.core.settings import Policy
+from ecluse.core.loop_settings import Policy
 from ecluse.core.verdict import Finding, Outcome, Verdict
 from ecluse.core.version import GateReport, ModelVersion, Stage
 from ecluse.loop.commands import (

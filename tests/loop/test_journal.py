@@ -19,10 +19,11 @@ from ecluse.core.contract import Boolean, Number, Table
 from ecluse.core.entity import Entity
 from ecluse.core.errors import InvalidInput, NotFound, Unavailable
 from ecluse.core.instants import parse_duration
+from ecluse.core.loop_settings import Monitoring
 from ecluse.core.model import Label, Model
 from ecluse.core.ports import World
 from ecluse.core.project import Project
-from ecluse.core.settings import Monitoring, Retention, Settings
+from ecluse.core.settings import Retention, Settings
 from ecluse.loop.journal import erase_entity, export, keep_since, prune_journal
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)

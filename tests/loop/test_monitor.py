@@ -24,11 +24,12 @@ from ecluse.core.contract import Boolean, Number, Table
 from ecluse.core.entity import Entity
 from ecluse.core.errors import InvalidInput, NotFound
 from ecluse.core.event import LedgerRow
+from ecluse.core.loop_settings import Monitoring
 from ecluse.core.model import Label, Model
 from ecluse.core.ports import World
 from ecluse.core.project import Project, gather
 from ecluse.core.recipe import Split
-from ecluse.core.settings import Monitoring, Settings, Time
+from ecluse.core.settings import Settings, Time
 from ecluse.core.verdict import Outcome
 from ecluse.core.view import FeatureView, last
 from ecluse.loop.ingest import ingest

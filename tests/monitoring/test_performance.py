@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from tests.monitoring.records import prediction
 
 from ecluse.core.instants import parse_instant, to_micros
+from ecluse.core.loop_settings import Monitoring
 from ecluse.core.recipe import Split, held_position
-from ecluse.core.settings import Costs, Monitoring
+from ecluse.core.settings import Costs
 from ecluse.core.verdict import Outcome
 from ecluse.monitoring.performance import (
     Joined,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tests.monitoring.records import KINDS, population, prediction, predictions
 
+from ecluse.core.loop_settings import Monitoring
 from ecluse.core.recipe import Split, trained_on
-from ecluse.core.settings import Monitoring
 from ecluse.core.verdict import Outcome
 from ecluse.monitoring.watch import Watched, watch
 from ecluse.monitoring.window import by_version, make_window

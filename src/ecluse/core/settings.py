@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from ecluse.core.codec import from_plain
 from ecluse.core.errors import DeclarationError
+from ecluse.core.loop_settings import Monitoring, Policy
 from ecluse.core.model import Scalar
 
 FILE = "ecluse.toml"
@@ -168,38 +169,6 @@ class Gates:
     bundle_mb: float = 200.0
     reproducible: bool = True
     valid_for: timedelta = timedelta(days=7)
-
-
-@dataclass(frozen=True)
-class Policy:
-    """Who moves a version on: ``register`` after training, ``promotion`` after passed gates, ``retrain`` after a breached monitor."""
-
-    register: Literal["manual", "automatic"] = "automatic"
-    promotion: Literal["manual", "automatic"] = "manual"
-    retrain: Literal["manual", "automatic"] = "automatic"
-
-
-@dataclass(frozen=True)
-class Monitoring:
-    """When a window of predictions counts as drifted. A limit of 0 switches its statistic off.
-
-    ``last`` / ``period``: the window judged by default (whichever is given; all predictions of the champion otherwise).
-    A feature has drifted when any statistic passes its limit; the data has when ``drift_share`` of the features have.
-    """
-
-    last: int | None = None
-    period: timedelta | None = None
-    min_samples: int = 200
-    psi: float = 0.2
-    mean_shift: float = 0.5
-    jensen_shannon: float = 0.1
-    missing: float = 0.1
-    unseen: float = 0.02
-    prediction_psi: float = 0.25
-    target_shift: float = 0.1
-    drift_share: float = 0.2
-    performance: Mapping[str, float] = field(default_factory=dict)
-    min_outcomes: int = 200
 
 
 @dataclass(frozen=True)

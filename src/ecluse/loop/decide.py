@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ecluse.core.event import Event
 from ecluse.core.instants import parse_instant
-from ecluse.core.settings import Policy
+from ecluse.core.loop_settings import Policy
 from ecluse.core.version import GateReport, ModelVersion, Stage
 from ecluse.loop.commands import Command, Gate, Nothing, Promote, Retrain, Wait
 

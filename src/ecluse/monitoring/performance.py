@@ -9,8 +9,9 @@ import numpy as np
 
 from ecluse.core.expression import Value
 from ecluse.core.instants import parse_instant, to_micros
+from ecluse.core.loop_settings import Monitoring
 from ecluse.core.recipe import Split
-from ecluse.core.settings import Costs, Monitoring
+from ecluse.core.settings import Costs
 from ecluse.core.verdict import Finding, Outcome, at_least, at_most
 from ecluse.monitoring.drift.column import is_missing, share_change
 from ecluse.monitoring.window import Record, is_trained_on

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ecluse.core.settings import Monitoring
+from ecluse.core.loop_settings import Monitoring
 from ecluse.core.verdict import Finding, Outcome, Verdict, at_most
 from ecluse.monitoring.drift.column import Measured, compare
 from ecluse.monitoring.window import Window
