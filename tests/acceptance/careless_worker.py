@@ -1,4 +1,4 @@
-"""A real worker, and with a defect one whose API is not what its document says. ``careless_worker.py DEFECT <arguments of ecluse.worker>``."""
+"""A real worker, and with a defect one that is not what its document or its keys say. ``careless_worker.py DEFECT <arguments of ecluse.worker>``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import ecluse.serving.answers
 import ecluse.serving.outcomes
 import ecluse.worker
+from ecluse.core.access import KeyGrant
 from ecluse.serving.plane import Plane
 
 _encode = ecluse.serving.answers._encode
@@ -25,6 +26,15 @@ def _says_more(facts: Any) -> bytes:
     return _encode({**facts, "debug": "said to nobody"})
 
 
+_first: list[tuple[KeyGrant, ...]] = []
+
+
+def _first_keys(plane: Plane) -> tuple[KeyGrant, ...]:
+    if (document := plane.fleet.document) is not None and not _first:
+        _first.append(document.keys)
+    return _first[0] if _first else ()
+
+
 if __name__ == "__main__":
     match sys.argv[1]:
         case "raises":
@@ -35,4 +45,8 @@ if __name__ == "__main__":
             vars(ecluse.serving.answers)["_encode"] = _says_more
         case "asks for no key":
             type.__setattr__(Plane, "needs_key", False)
+        case "keeps its keys":
+            type.__setattr__(Plane, "keys", property(_first_keys))
+        case "forgets an end":
+            type.__setattr__(KeyGrant, "lives", lambda grant, now: True)
     sys.exit(ecluse.worker.main(sys.argv[2:]))

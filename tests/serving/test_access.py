@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.serving.house import House, ready_house, running
+from tests.serving.house import House, ready_house
 from tests.serving.inside import ask, plane_of
 
 from ecluse.core.access import SCOPES, KeyGrant, hash_key
@@ -155,28 +155,3 @@ def test_in_dev_no_key_is_asked_for_until_the_first_is_granted(tmp_path: Path) -
         answer = asyncio.run(ask(Application(plane), "GET", "/models", key="revoked"))
         assert answer.code == "unauthorized", "the last key was revoked: the server does not fall open"
         assert b"revoked" in answer.body
-
-
-def test_rotation_loses_no_request_and_a_revoked_key_ends_in_seconds(house: House) -> None:
-    """Old and new live side by side while callers change over; after the revocation the old one is refused."""
-    old, new = "old-key", "new-key"
-    body = {"user_id": "u1", "gift": True}
-    keys = (KeyGrant("old", hash_key(old), ("predict",)), KeyGrant("new", hash_key(new), ("predict",)))
-    house.keys = keys[:1]
-    house.publish(1)
-    with running(house, "--profile", "prod", poll_ms=500) as worker:
-        shown = {"Authorization": f"Bearer {old}"}
-        statuses = [worker.call("POST", "/predict", body, shown)[0] for _ in range(20)]
-        house.keys = keys
-        generation = house.publish(1).generation
-        worker.wait("both keys", lambda health: health["generation"] == generation)
-        statuses += [
-            worker.call("POST", "/predict", body, {"Authorization": f"Bearer {k}"})[0] for k in (old, new) * 50
-        ]
-        assert set(statuses) == {200}
-        house.keys = (replace(keys[0], expires=datetime.now(UTC), revoked=True), keys[1])
-        generation = house.publish(1).generation
-        worker.wait("the revocation", lambda health: health["generation"] == generation, seconds=5.0)
-        assert worker.call("POST", "/predict", body, shown)[0] == 401
-        assert worker.call("POST", "/predict", body, {"Authorization": f"Bearer {new}"})[0] == 200
-        assert old not in worker.log.read_text() + str(house.records())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -89,20 +91,39 @@ def files_of(house: House, digest: str) -> list[Path]:
     return [*sorted((root / digest).iterdir()), root / f"{digest}.beside" / "seal.json"]
 
 
-def test_one_bit_anywhere_is_refused(house: House) -> None:
+@pytest.mark.parametrize("step", [997, pytest.param(3, marks=pytest.mark.nightly)])
+def test_one_bit_anywhere_is_refused(house: House, step: int) -> None:
+    """Any bit of any file, and of the seal; with a step of 1 every one of them."""
     digest = house.add(1, bundle())
     assert load(house, digest).number == 1
     for path in files_of(house, digest):
         data = path.read_bytes()
-        for place in {0, len(data) // 3, len(data) // 2, len(data) - 1}:
-            for bit in (0, 5):
-                changed = bytearray(data)
-                changed[place] ^= 1 << bit
-                path.write_bytes(changed)
-                with pytest.raises(EcluseError):
-                    load(house, digest)
+        for bit in range(0, 8 * len(data), step):
+            changed = bytearray(data)
+            changed[bit // 8] ^= 1 << (bit % 8)
+            path.write_bytes(changed)
+            with pytest.raises(EcluseError):
+                load(house, digest)
         path.write_bytes(data)
     assert load(house, digest).number == 1
+
+
+@pytest.mark.skipif(not (shutil.which("openssl") or os.environ.get("CI")), reason="needs openssl")
+def test_another_program_verifies_our_seals(house: House, tmp_path: Path) -> None:
+    """OpenSSL takes key, signature and digest as they stand in the file, and refuses another digest."""
+    digest = house.add(1, bundle())
+    seal = json.loads(files_of(house, digest)[-1].read_bytes())
+    assert seal["payload"] == digest
+    prefix = bytes.fromhex("302a300506032b6570032100")  # RFC 8410: a raw Ed25519 key, as its DER
+    (tmp_path / "key.der").write_bytes(prefix + bytes.fromhex(seal["key"]))
+    (tmp_path / "signature").write_bytes(bytes.fromhex(seal["signature"]))
+    command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", "key.der", "-keyform", "DER", "-rawin"]
+    told = []
+    for payload in (digest, digest[::-1]):
+        (tmp_path / "payload").write_text(payload)
+        done = subprocess.run([*command, "-in", "payload", "-sigfile", "signature"], cwd=tmp_path, capture_output=True)
+        told.append(done.returncode)
+    assert told == [0, 1]
 
 
 def _add(path: Path) -> None:

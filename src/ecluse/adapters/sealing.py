@@ -54,7 +54,10 @@ def verify(signed: Signed, trusted: Sequence[str]) -> str:
         )
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(signed.key))
-        key.verify(bytes.fromhex(signed.signature), signed.payload.encode())
+        signature = bytes.fromhex(signed.signature)
+        if signature.hex() != signed.signature:  # one signature is written in one way
+            raise ValueError
+        key.verify(signature, signed.payload.encode())
     except (InvalidSignature, ValueError):
         raise Corrupt(
             "the signature does not match", where=f"key {signed.key[:16]}…", cure="restore the signed bytes"
