@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ecluse.adapters.child_process import pause
 from ecluse.adapters.log_lines import log_to_stderr
 from ecluse.adapters.serve_lock import FILE as LOCK
 from ecluse.adapters.serve_lock import ServeLock
@@ -177,15 +178,6 @@ class Post:
             )
             process.kill()
             self._silent = 0.0
-
-
-def pause(deaths: int) -> float:
-    """Seconds until a worker that died so many times in a row is started anew.
-
-    >>> [pause(deaths) for deaths in (1, 2, 3, 8, 100)]
-    [0.1, 0.2, 0.4, 12.8, 30.0]
-    """
-    return float(min(30.0, 0.1 * 2 ** (min(deaths, 20) - 1)))
 
 
 def _serving(text: str) -> Serving:

@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import IO
 
-from ecluse.adapters.child_process import LENGTH, answers_only, limit_memory, read_framed
+from ecluse.adapters.child_process import answer, answers_only, limit_memory, read_framed
 from ecluse.adapters.scorer_onnx import OnnxScorer
 from ecluse.core.bundle import Bundle, Manifest
 from ecluse.core.codec import from_plain
@@ -41,9 +41,7 @@ def main() -> int:
         except EOFError:
             return 0
         _limit_time(seconds)
-        problem = _in_a_thread(bundle, megabytes).encode()
-        answers.write(LENGTH.pack(len(problem)) + problem)
-        answers.flush()
+        answer(answers, _in_a_thread(bundle, megabytes))
 
 
 def examine(bundle: Bundle, megabytes: int) -> str:

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,10 @@ def compose(
         journal=journal,
         follower=follower,
         load=make_load(
-            BundlesFiles(home / "bundles"), verify, open_scorer, Trials(home / "cache" / "trials", serving.model_mb)
+            BundlesFiles(home / "bundles"),
+            verify,
+            partial(open_scorer, megabytes=serving.model_mb),
+            Trials(home / "cache" / "trials", serving.model_mb),
         ),
         wish=WishFiles(home / WISHES).put,
         probe_journal=lambda: _probe(journal, home / "journal" / worker / "probe"),
@@ -139,11 +143,11 @@ def compose(
     return Plane(parts, serving, profile=profile, metrics=Metrics(), worker=worker)
 
 
-def open_scorer(bundle: Bundle) -> Scorer:
+def open_scorer(bundle: Bundle, megabytes: int = Serving.model_mb) -> Scorer:
     """The scorer of a bundle: in this process when compiled, in one of its own otherwise. Raises Corrupt, Unsupported, Unavailable."""
     if bundle.manifest.scorer == "onnx":
         return OnnxScorer(bundle.model_bytes)
-    return ProcessScorer(bundle)
+    return ProcessScorer(bundle, megabytes)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

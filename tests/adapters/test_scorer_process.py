@@ -6,19 +6,21 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.serving.house import FEATURES, bundle, ready_house, rows, running, skops_bundle
+from tests.serving.house import FEATURES, Worker, bundle, ready_house, rows, running, skops_bundle
 
 from ecluse.adapters.scorer_onnx import OnnxScorer
 from ecluse.adapters.scorer_process import UNSEEN, frame_of, score
 from ecluse.adapters.scorer_skops import ProcessScorer
-from ecluse.core.errors import Corrupt, InvalidInput
+from ecluse.core.errors import Corrupt, InvalidInput, Unavailable
 from ecluse.core.schema import Feature
+from ecluse.testing.load import Traffic
 from ecluse.training.encode import encode
 
 
@@ -36,12 +38,24 @@ def matrix(n: int) -> Any:
     return made
 
 
-def alive(pid: int) -> bool:
+def alive(pid: int | None) -> bool:
+    assert pid is not None
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     return True
+
+
+def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def wait_for_another(scorer: ProcessScorer, first: int) -> None:
+    until(lambda: scorer.pid not in (None, first))
 
 
 def test_it_answers_what_the_compiled_model_answers(scorer: ProcessScorer) -> None:
@@ -71,15 +85,52 @@ def test_a_child_that_died_is_started_anew() -> None:
     scorer = ProcessScorer(skops_bundle())
     first, asked = scorer.pid, matrix(3)
     before = scorer.score(asked)
+    assert first is not None
     os.kill(first, signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while scorer._child.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for_another(scorer, first)
     assert np.array_equal(scorer.score(asked), before)
-    assert scorer.pid != first
     second = scorer.pid
+    assert second not in (None, first)
     del scorer
-    assert not alive(second), "nobody holds it, so it ended"
+    until(lambda: not alive(second))  # nobody holds it, so it ended
+
+
+def test_one_that_is_away_refuses_at_once_those_who_cannot_wait(scorer: ProcessScorer) -> None:
+    asked = matrix(2)
+    before, pid = scorer.score(asked), scorer.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: scorer.pid is None)
+    with pytest.raises(Unavailable, match="started anew"):
+        scorer.submit(asked)
+    assert np.array_equal(scorer.score(asked), before), "who can wait does"
+    assert np.array_equal(scorer.submit(asked).result(10), before)
+
+
+def test_rows_asked_together_are_answered_as_alone() -> None:
+    """Bit by bit, where the model treats each row alone."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.pipeline import make_pipeline
+
+    from ecluse.training.encoders import scaled_encoder
+    from ecluse.training.skops_file import dump
+
+    rng = np.random.default_rng(0)
+    frame = rows(rng, 400)
+    trees = HistGradientBoostingClassifier(max_iter=20, random_state=0)
+    fitted = make_pipeline(scaled_encoder(), trees).fit(frame, frame["hours"].to_numpy() > 350)
+    good = skops_bundle()
+    scorer = ProcessScorer(replace(good, files={**good.files, "model.skops": dump(fitted)}))
+    asked = matrix(300)
+    alone = [scorer.score(asked[i : i + 1]) for i in range(300)]
+    together = [scorer.submit(asked[i : i + 1]) for i in range(300)]
+    assert np.array_equal(np.concatenate([each.result(20) for each in together]), np.concatenate(alone))
+    scorer.close()
+
+
+def test_memory_is_bounded() -> None:
+    with pytest.raises((Corrupt, Unavailable)):
+        ProcessScorer(skops_bundle(), megabytes=60)
 
 
 def test_bytes_that_are_no_model_and_types_that_are_not_ours() -> None:
@@ -124,3 +175,30 @@ def test_a_worker_serves_it(tmp_path: Path) -> None:
         assert (status, answer["version"]) == (200, 2)
         assert abs(answer["proba"] - compiled["proba"]) < 1e-12
     assert [record["version"] for record in house.records()] == [1, 2]
+
+
+def children(worker: Worker) -> list[int]:
+    """The scorer processes a worker has started."""
+    tasks = Path(f"/proc/{worker.process.pid}/task").iterdir()
+    pids = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+    return [pid for pid in pids if b"scorer_process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.nightly)])
+def test_a_worker_outlives_a_scorer_that_dies_or_hangs(tmp_path: Path, number: int) -> None:
+    house = ready_house(tmp_path)
+    house.add(2, skops_bundle())
+    house.publish(2)
+    with running(house) as worker:
+        (scoring,) = children(worker)
+        codes: list[str] = []
+        with Traffic(worker.url, [{"user_id": "u1", "gift": True}], connections=4) as traffic:
+            assert traffic.wait_for(50)
+            os.kill(scoring, number)
+            until(lambda: traffic.counts.failed > 0)
+            until(lambda: children(worker) not in ([], [scoring]), 20)
+            until(lambda: worker.predict()[0] == 200, 20)
+            codes = list(traffic.counts.codes)
+        assert set(codes) - {"ok"} <= {"scorer_unavailable", "deadline_exceeded"}
+        assert "scorer_unavailable" in codes
+        assert worker.process.poll() is None

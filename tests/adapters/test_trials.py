@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.serving.bad_models import crashing, endless, hungry, swollen, with_model
+from tests.serving.bad_models import crashing, endless, hungry, sociable, swollen, with_model
 from tests.serving.house import bundle, skops_bundle
 
 from ecluse.adapters import trials as module
@@ -55,6 +55,7 @@ def test_one_that_survives_is_tried_once_on_a_machine(tmp_path: Path) -> None:
         (lambda: hungry(10**12), "takes more memory than the 512 MB"),
         (lambda: hungry(10**8), "takes more memory than the 512 MB"),
         (lambda: swollen(10**8), "takes more memory than the 512 MB"),
+        (sociable, "otherwise alone than among others"),
         (lambda: b"not a model", "not a model"),
     ],
 )

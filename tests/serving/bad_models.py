@@ -81,6 +81,19 @@ def swollen(doubles: int) -> bytes:
 
 
 @cache
+def sociable() -> bytes:
+    """What a row is answered depends on the others."""
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("ReduceSum", ["x", "columns"], ["sums"]),
+        helper.make_node("ReduceMax", ["sums"], ["most"], keepdims=1),
+        helper.make_node("Sub", ["sums", "most"], ["y"]),
+    ]
+    return _graph(nodes, [_array("columns", [1], np.int64)])
+
+
+@cache
 def endless() -> bytes:
     """It loads, and answers never."""
     import onnx

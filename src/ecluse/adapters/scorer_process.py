@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
 import warnings
 import zipfile
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ecluse.adapters.scorer_skops import LENGTH, SHAPE, read_exactly
+from ecluse.adapters.child_process import answer, answers_only, limit_memory, read_exactly, read_framed
+from ecluse.adapters.scorer_skops import SHAPE
 from ecluse.core.codec import from_plain
 from ecluse.core.schema import Feature
 from ecluse.core.trusted import TRUSTED_TYPES
@@ -30,20 +30,19 @@ _BOOSTERS = ("lightgbm", "xgboost")
 def main() -> int:
     """Load, say whether it went well, then answer until the input ends."""
     source = sys.stdin.buffer
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not reach the pipe the answers go through
+    answers = answers_only()
     warnings.simplefilter("ignore")
     try:
-        header = json.loads(_part(source))
+        header = json.loads(read_framed(source))
+        limit_memory(header["megabytes"])
         features = tuple(from_plain(Feature, each) for each in header["features"])
-        estimator = load(_part(source))
-        problem = b""
+        estimator = load(read_framed(source))
+        problem = ""
     except EOFError:
         return 0
     except Exception as error:  # noqa: BLE001 - the parent is told whatever it was
-        problem = f"{type(error).__name__}: {str(error)[:500]}".encode()
-    answers.write(LENGTH.pack(len(problem)) + problem)
-    answers.flush()
+        problem = f"{type(error).__name__}: {str(error)[:500]}"
+    answer(answers, problem)
     if problem:
         return 1
     while True:
@@ -57,15 +56,15 @@ def main() -> int:
 
 
 def score(estimator: Any, matrix: Matrix, features: tuple[Feature, ...], task: str, outputs: int) -> Matrix:
-    """The estimator's answers, double [n, K]; NaN for a row it raises an error for."""
+    """The estimator's answers, double [n, K]; NaN for a row it raises an error for: which one it is, is found by halving."""
     try:
         return _predict(estimator, matrix, features, task).reshape(len(matrix), outputs)
     except Exception:  # noqa: BLE001 - an encoder refuses an unknown category with any of several classes
         if len(matrix) == 1:
             return np.full((1, outputs), np.nan)
-        return np.concatenate(
-            [score(estimator, matrix[i : i + 1], features, task, outputs) for i in range(len(matrix))]
-        )
+        half = len(matrix) // 2
+        parts = matrix[:half], matrix[half:]
+        return np.concatenate([score(estimator, part, features, task, outputs) for part in parts])
 
 
 def frame_of(matrix: Matrix, features: tuple[Feature, ...]) -> pl.DataFrame:
@@ -118,10 +117,6 @@ def load(data: bytes) -> Any:
         if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > len(data):
             raise ValueError("an archive that is compressed")
     return skops.io.loads(data, trusted=list(TRUSTED_TYPES))
-
-
-def _part(source: IO[bytes]) -> bytes:
-    return read_exactly(source, LENGTH.unpack(read_exactly(source, LENGTH.size))[0])
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from ecluse.adapters.child_process import Deadline, answer_of, end, spawn, write_framed
+from ecluse.adapters.child_process import ask, end, spawn
 from ecluse.adapters.files import locked, make_directory, write_atomic
 from ecluse.core.bundle import Bundle
 from ecluse.core.codec import canonical
@@ -101,20 +101,17 @@ class Trials:
             self._idle.cancel()
         for fresh in (self._child is None, True):
             child = self._child = self._child or spawn("ecluse.trial", str(self._megabytes), str(self._seconds))
-            deadline = Deadline(child, self._seconds)
             try:
-                with deadline:
-                    return self._ask(child, bundle)
-            except (OSError, EOFError):
-                code, self._child = end(child), None
-            if fresh or deadline.passed:
+                return self._ask(child, bundle)
+            except (OSError, EOFError) as error:
+                late, code, self._child = isinstance(error, TimeoutError), end(child), None
+            if fresh or late:
                 break
-        return f"bundle {bundle.digest[:12]} {self._told_by(code, deadline.passed)}"
+        return f"bundle {bundle.digest[:12]} {self._told_by(code, late)}"
 
     def _ask(self, child: subprocess.Popen[bytes], bundle: Bundle) -> str:
         files = [bundle.files.get(name, b"") for name in ("model.onnx", "schema.json", "smoke.json")]
-        write_framed(child, canonical(bundle.manifest), *files)
-        problem = answer_of(child).decode()
+        problem = ask(child, (canonical(bundle.manifest), *files), self._seconds).decode()
         self._idle = threading.Timer(IDLE_SECONDS, self.close)
         self._idle.daemon = True
         self._idle.start()

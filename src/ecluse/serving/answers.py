@@ -14,6 +14,7 @@ from ecluse.core.errors import EcluseError
 from ecluse.core.wish import Wish
 from ecluse.serving import health as truth
 from ecluse.serving.admission import Admitted
+from ecluse.serving.apart import run_apart
 from ecluse.serving.call import Call, Reply
 from ecluse.serving.choice import choose, choose_version, read_number
 from ecluse.serving.metrics import CONTENT_TYPE
@@ -38,7 +39,7 @@ async def predict(plane: Plane, call: Call) -> Reply:
         call.in_time()
         case = await prepare(loaded, value, call.request_id, plane.parts.online, plane.now_micros(), call.started)
         call.in_time()
-        scores = await before(call, asyncio.to_thread(run, case)) if loaded.blocking else run(case)
+        scores = await before(call, run_apart(case)) if loaded.blocking else run(case)
         answer, record = conclude(case, scores, plane.parts.journal)
     finally:
         plane.admission.leave()

@@ -19,6 +19,7 @@ from ecluse.core.errors import EcluseError, Unavailable
 from ecluse.core.ports import Journal
 from ecluse.serving.admission import Admitted
 from ecluse.serving.answers import before
+from ecluse.serving.apart import score_apart
 from ecluse.serving.call import Call, Reply
 from ecluse.serving.choice import choose
 from ecluse.serving.plane import Plane
@@ -168,7 +169,7 @@ async def _score(call: Call, loaded: Loaded, cases: Sequence[Case]) -> npt.NDArr
     matrix = np.array([case.features.vector for case in cases], dtype=np.float64)
     try:
         if loaded.blocking:
-            scores = await before(call, asyncio.to_thread(loaded.scorer.score, matrix))
+            scores = await before(call, score_apart(loaded, matrix))
         else:
             scores = loaded.scorer.score(matrix)
     except Refused:

@@ -165,13 +165,19 @@ def read_schema(bundle: Bundle) -> Schema:
 
 
 def check_smoke(bundle: Bundle, schema: Schema, scorer: Scorer) -> None:
-    """Score the bundle's smoke rows, which warms the scorer, and hold the answers against the stored ones. Raises Corrupt."""
+    """Score the bundle's smoke rows, which warms the scorer, and hold the answers against the stored ones. Raises Corrupt.
+
+    Once together and one by one: requests are scored as they come, and what a row is answered must not depend on its company.
+    """
     rows = _smoke_rows(bundle)
     inputs = [[encode_value(feature, row["inputs"].get(feature.name)) for feature in schema.features] for row in rows]
     stored = np.array([np.atleast_1d(row["answer"]) for row in rows], dtype=np.float64)
-    found = scorer.score(np.array(inputs, dtype=np.float64))
-    for i in range(len(rows)):  # and one by one, as requests come
-        scorer.score(np.array(inputs[i : i + 1], dtype=np.float64))
+    matrix = np.array(inputs, dtype=np.float64)
+    found = scorer.score(matrix)
+    alone = np.concatenate([scorer.score(matrix[i : i + 1]) for i in range(len(rows))])
+    if not np.allclose(found, alone, rtol=SMOKE_LIMIT, atol=SMOKE_LIMIT, equal_nan=True):
+        what = f"bundle {bundle.digest[:12]} answers a row otherwise alone than among others"
+        raise Corrupt(what, cure="use a model that treats each row alone, then train again")
     if found.shape != stored.shape or not np.allclose(found, stored, rtol=SMOKE_LIMIT, atol=SMOKE_LIMIT):
         worst = float(np.max(np.abs(found - stored))) if found.shape == stored.shape else float("nan")
         raise Corrupt(
