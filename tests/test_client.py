@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.x509.oid import NameOID
 from tests.serving.house import JANUARY, House, Worker, ready_house, running
 
 from ecluse.client import Answer, Client, Problem
@@ -107,7 +114,9 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d
 
 
 @contextlib.contextmanager
-def serving(serve: Callable[[socket.socket, int], None]) -> Iterator[tuple[str, list[int]]]:
+def serving(
+    serve: Callable[[socket.socket, int], None], tls: ssl.SSLContext | None = None
+) -> Iterator[tuple[str, list[int]]]:
     """Each connection is given to ``serve`` with its number; the list counts them."""
     listener = socket.create_server(("127.0.0.1", 0))
     opened: list[int] = []
@@ -121,11 +130,15 @@ def serving(serve: Callable[[socket.socket, int], None]) -> Iterator[tuple[str, 
 
     def talk(connection: socket.socket, number: int) -> None:
         with contextlib.suppress(OSError), connection:
-            serve(connection, number)
+            if tls is None:
+                serve(connection, number)
+            else:
+                with tls.wrap_socket(connection, server_side=True) as wrapped:
+                    serve(wrapped, number)
 
     threading.Thread(target=accept, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", opened
+        yield f"http{'s' if tls else ''}://127.0.0.1:{listener.getsockname()[1]}", opened
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
@@ -194,6 +207,62 @@ def test_one_deadline_for_the_whole_call(part: bytes) -> None:
         with pytest.raises(Unavailable, match=r"within 0\.3 s"):
             Client(url, timeout=0.3).models()
         assert time.monotonic() - begun < 3
+
+
+# -- over TLS -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A server's certificate for 127.0.0.1, which clients of this process trust."""
+    key = Ed25519PrivateKey.generate()
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")]), datetime.now(UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(hours=1), now + timedelta(hours=1))
+    made = made.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    path, plain = tmp_path / "server.pem", serialization.NoEncryption()
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    path.write_bytes(key.private_bytes(pem, pkcs8, plain) + made.sign(key, None).public_bytes(pem))
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
+
+
+def test_connections_over_tls_are_kept(tls: ssl.SSLContext) -> None:
+    def serve(connection: socket.socket, number: int) -> None:
+        while answer(connection):
+            pass
+
+    with serving(serve, tls) as (url, opened), Client(url) as client:
+        for _ in range(5):
+            assert client.models() == {}
+        assert opened == [0]
+
+
+@pytest.mark.parametrize("part", [b"", b"H", HEAD % (1_000, b"") + b" "])
+def test_one_deadline_over_tls(tls: ssl.SSLContext, part: bytes) -> None:
+    def serve(connection: socket.socket, number: int) -> None:
+        connection.recv(65_536)
+        for _ in range(100):
+            connection.sendall(part)
+            time.sleep(0.05)
+
+    with serving(serve, tls) as (url, _):
+        begun = time.monotonic()
+        with pytest.raises(Unavailable, match=r"within 0\.3 s"):
+            Client(url, timeout=0.3).models()
+        assert time.monotonic() - begun < 3
+
+
+def test_a_certificate_nobody_vouches_for(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with (
+        serving(lambda connection, number: None, tls) as (url, _),
+        pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"),
+    ):
+        Client(url).models()
 
 
 def test_nobody_there() -> None:

@@ -195,47 +195,29 @@ class Client:
         return Unavailable(f"no answer {why}", where=where, cure=cure)
 
 
-class _Timed:
+class _Timed(socket.socket):
     """A socket whose every wait ends at one deadline: a timeout for each would add up."""
 
     deadline: float = 0.0
 
-    def left(self) -> float:
-        """Seconds left. Raises TimeoutError when there are none."""
-        seconds = self.deadline - time.monotonic()
-        if seconds <= 0:
-            raise TimeoutError
-        return seconds
-
-
-class _PlainSocket(_Timed, socket.socket):
     def recv_into(self, *arguments: Any, **named: Any) -> int:
-        self.settimeout(self.left())
+        self.settimeout(_left(self.deadline))
         return super().recv_into(*arguments, **named)
 
     def sendall(self, *arguments: Any) -> None:
-        self.settimeout(self.left())
+        self.settimeout(_left(self.deadline))
         super().sendall(*arguments)
 
 
-class _TlsSocket(_Timed, ssl.SSLSocket):
-    def recv_into(self, *arguments: Any, **named: Any) -> int:
-        self.settimeout(self.left())
-        return super().recv_into(*arguments, **named)
-
-    def sendall(self, *arguments: Any) -> None:
-        self.settimeout(self.left())
-        super().sendall(*arguments)
+class _TimedTls(_Timed, ssl.SSLSocket):
+    """The same over TLS: what it waits for is the next record, whole."""
 
 
 class _Connection:
     """One connection; usable again while both sides keep it open and the last answer was read to its end."""
 
     def __init__(self, host: str, port: int, tls: bool, deadline: float) -> None:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._sock = _open(host, port, tls, left)
+        self._sock = _open(host, port, tls, deadline)
         self.set_deadline(deadline)
         self._http = http.client.HTTPConnection(host, port)
         self._http.sock = self._sock
@@ -268,15 +250,24 @@ class _Connection:
         self._sock.close()
 
 
-def _open(host: str, port: int, tls: bool, seconds: float) -> _PlainSocket | _TlsSocket:
-    made = socket.create_connection((host, port), seconds)
+def _left(deadline: float) -> float:
+    """Seconds left. Raises TimeoutError when there are none."""
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError
+    return seconds
+
+
+def _open(host: str, port: int, tls: bool, deadline: float) -> _Timed:
+    made = socket.create_connection((host, port), _left(deadline))
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if not tls:
-        return _PlainSocket(fileno=made.detach())
+        return _Timed(fileno=made.detach())
     context = ssl.create_default_context()
-    context.sslsocket_class = _TlsSocket
+    context.sslsocket_class = _TimedTls
+    made.settimeout(_left(deadline))
     wrapped = context.wrap_socket(made, server_hostname=host)
-    assert isinstance(wrapped, _TlsSocket)
+    assert isinstance(wrapped, _TimedTls)
     return wrapped
 
 
