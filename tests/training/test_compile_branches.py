@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecluse.adapters.scorer_onnx import OnnxScorer
-from ecluse.training.compile.branches import Fork, Span, accepted, decide, grown
+from ecluse.training.compile.branches import Branches, Fork, Span, accepted, decide, grown
 from ecluse.training.compile.graph import Graph
 from ecluse.training.compile.tree import Split, Tree
 from ecluse.training.compile.trees import node_of
@@ -99,3 +99,19 @@ def test_accepted_is_what_every_refusal_accepts() -> None:
     words = Split(1, (-1.0, 0.0, 1.0), (False, True, True, False), missing=False)
     assert accepted([words]) == {1: Span(-1.0, 1.0, False)}
     assert accepted([words, Split(1, (), (True,), missing=True)]) == {1: Span(-1.0, 1.0, False)}
+
+
+def test_neighbouring_sets_with_equal_leaves_keep_missing_apart() -> None:
+    """Joined by onnxruntime 1.31, NaN must still pass the first and be caught by the second."""
+    first = Split(0, (-1.0, 0.0, 1.0, 2.0, 3.0), (False, False, True, False, False, False), missing=False, whole=True)
+    second = Split(0, first.cuts, (False, False, False, True, False, False), missing=True, whole=True)
+    left, right = np.array([1, 0, 3, 0, 0]), np.array([2, 0, 4, 0, 0])
+    leaf = np.array([False, True, False, True, True])
+    tree = Tree(left, left * 0.0, left, right, leaf, ~leaf, np.array([0.0, 1.0, 0.0, 1.0, 0.0]))
+    found: list[Split | None] = [first, None, second, None, None]
+    branches = Branches(sets=True)
+    branches.add(tree, found, {}, 0)
+    graph = Graph(1)
+    scorer = OnnxScorer(graph.finish(node_of(graph, "x", branches, np.dtype(np.float64))))
+    x = np.array([[-1.0], [0.0], [1.0], [2.0], [3.0], [4.0], [np.nan]])
+    assert scorer.score(x)[:, 0].tolist() == [walked(tree, found, row) for row in x]

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightgbm import LGBMClassifier
 from onnx import helper, numpy_helper
-from sklearn import ensemble, tree
+from sklearn import ensemble, linear_model, tree
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import FeatureUnion, make_pipeline
@@ -190,6 +190,22 @@ def test_nothing_but_trees_and_link_is_left(model: Any) -> None:
     refused = encode(frame.head(2), FEATURES)
     refused[:, 3] = [-1.0, np.nan]
     assert np.isnan(OnnxScorer(compiled).score(refused)).all()
+
+
+@pytest.mark.parametrize("words", ENCODERS, ids=str)
+def test_words_of_linear_models_are_looked_up_in_x(words: Any) -> None:
+    """Tables of weighted words, unseen and missing ones too, and only numbers multiplied."""
+    step = ColumnTransformer([
+        ("words", make_pipeline(words, SimpleImputer(strategy="constant", fill_value=9.0)), ["few", "many"]),
+        ("numbers", make_pipeline(SimpleImputer(), StandardScaler()), NUMBERS),
+    ])  # fmt: skip
+    frame = table(400, 4)
+    pipeline = fitted(step, linear_model.LogisticRegression(max_iter=300), frame)
+    compiled = compile_model(pipeline, FEATURES, "binary")
+    unseen = frame.head(30).with_columns(few=pl.lit("other"), many=pl.lit(WORDS[-1]))
+    assert difference(pipeline, compiled, pl.concat([frame, unseen])) <= EXACT
+    assert "Equal" not in nodes(compiled)
+    assert len(nodes(compiled)) <= 11
 
 
 @pytest.mark.parametrize("kind", ["regression", "multiclass"])

@@ -64,10 +64,9 @@ def fold(graph: Graph, columns: Columns, trees: Sequence[Tree], *, strict: bool 
     single = trees[0].value.dtype == np.float32
     used = sorted({int(i) for tree in trees for i in tree.feature[~tree.leaf]})
     with_sets = {columns[int(tree.feature[node])] for tree in trees for node in tree.sets}
-    asked = dict.fromkeys([*(columns[i] for i in used), *graph.refused])
-    places = _places(graph, [column for column in asked if _foldable(column, single, column in with_sets)])
-    refusals = {flag: split for flag in graph.refused if (split := _refusal(places.get(flag))) is not None}
-    new = tuple(split for flag, split in refusals.items() if graph.answer_nan(flag) and _refuses(split))
+    asked = dict.fromkeys(columns[i] for i in used)
+    places = places_of(graph, [column for column in asked if _foldable(column, single, column in with_sets)])
+    known, new = refusals(graph, single)
     kept = [i for i in used if columns[i] not in places]
     first = graph.widths["x"] if new or not kept or len(kept) < len(used) else 0
     found = {i: places[columns[i]] for i in used if i not in kept}
@@ -75,8 +74,19 @@ def fold(graph: Graph, columns: Columns, trees: Sequence[Tree], *, strict: bool 
     cut = _cut(graph, found, trees, strict)
     made: dict[tuple[int, float, bool], Split] = {}
     splits = tuple(tuple(_splits(tree, found, cut, strict, made)) for tree in trees)
-    known = tuple(filter(_refuses, refusals.values())) if first else ()
-    return Folded(_input(graph, first, tuple(columns[i] for i in kept), single), splits, known, new)
+    x = _input(graph, first, tuple(columns[i] for i in kept), single)
+    return Folded(x, splits, known if first else (), new)
+
+
+def refusals(graph: Graph, single: bool = False) -> tuple[tuple[Split, ...], tuple[Split, ...]]:
+    """The rows of ``graph.refused`` as splits of ``x`` that send them right: all, and those that nothing answers yet.
+
+    Whoever calls must answer NaN for the latter.
+    """
+    places = places_of(graph, [flag for flag in graph.refused if _foldable(flag, single, sets=False)])
+    splits = {flag: split for flag, place in places.items() if (split := _refusal(place)) is not None}
+    new = tuple(split for flag, split in splits.items() if graph.answer_nan(flag) and _refuses(split))
+    return tuple(filter(_refuses, splits.values())), new
 
 
 def _foldable(column: Column, single: bool, sets: bool) -> bool:
@@ -111,7 +121,7 @@ def _source(column: Column) -> int:
     return column.source.index
 
 
-def _places(graph: Graph, columns: Sequence[Column]) -> dict[Column, Place]:
+def places_of(graph: Graph, columns: Sequence[Column]) -> dict[Column, Place]:
     """Where the trees find columns in ``x``; without those whose ends are no numbers."""
     questions = [(column, np.append(_probes(column), np.nan)) for column in columns]
     places: dict[Column, Place] = {}
@@ -135,9 +145,9 @@ def _probes(column: Column) -> Doubles:
     return np.array([*cuts, max(cuts[-1] + 1.0, np.nextafter(cuts[-1], np.inf))])
 
 
-def _refusal(place: Place | None) -> Split | None:
+def _refusal(place: Place) -> Split | None:
     """The split that sends refused values right; None where the flag is no table."""
-    if place is None or (place.cuts is None and len(set(place.values)) != 1):
+    if place.cuts is None and len(set(place.values)) != 1:
         return None
     left = [value != 1.0 for value in (place.values if place.cuts is not None else place.values[:1])]
     return Split(place.input, place.cuts or (), tuple(left), place.missing != 1.0, place.whole)

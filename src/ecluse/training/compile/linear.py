@@ -8,8 +8,9 @@ import numpy as np
 
 from ecluse.training.compile.answer import Answer, constant_rows, distribution, normalise, sigmoid, unsupported
 from ecluse.training.compile.column import Columns
-from ecluse.training.compile.columns import numbers
+from ecluse.training.compile.columns import check_numbers, matrix
 from ecluse.training.compile.graph import Graph
+from ecluse.training.compile.tables import weighted_tables
 
 
 def logistic(graph: Graph, model: Any, columns: Columns) -> Answer:
@@ -42,14 +43,27 @@ def log_regression(graph: Graph, model: Any, columns: Columns) -> Answer:
 
 
 def margin(graph: Graph, model: Any, columns: Columns, scale: float = 1.0) -> str:
-    """``scale`` (1 or -1) times (X · coefᵀ + intercept), double [n, K]. O(F · K) a row."""
-    x = numbers(graph, columns, type(model).__name__)
-    weights = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
-    if not hasattr(model, "classes_") and weights.shape[0] != 1:
-        raise unsupported(model, f"{weights.shape[0]} targets", "fit one model per target")
-    product = graph.node("MatMul", x, graph.constant(scale * weights.T), width=weights.shape[0])
-    intercept = np.broadcast_to(np.asarray(model.intercept_, dtype=np.float64).ravel(), (weights.shape[0],))
-    return graph.node("Add", product, graph.constant(scale * intercept))
+    """``scale`` (1 or -1) times (X · coefᵀ + intercept), double [n, K]. O(F · K) a row.
+
+    Columns that are tables (words) are looked up in ``x``; only the others are multiplied.
+    """
+    check_numbers(columns, type(model).__name__)
+    weights = scale * np.atleast_2d(np.asarray(model.coef_, dtype=np.float64)).T
+    kinds = weights.shape[1]
+    if not hasattr(model, "classes_") and kinds != 1:
+        raise unsupported(model, f"{kinds} targets", "fit one model per target")
+    intercept = scale * np.broadcast_to(np.asarray(model.intercept_, dtype=np.float64).ravel(), (kinds,))
+    tabled = np.array([column.source is not None and column.source.cuts is not None for column in columns])
+    parts = []
+    if not tabled.all():
+        x = matrix(graph, tuple(column for column, table in zip(columns, tabled, strict=True) if not table))
+        parts.append(graph.node("MatMul", x, graph.constant(weights[~tabled]), width=kinds))
+    if tabled.any():
+        tables = tuple(column for column, table in zip(columns, tabled, strict=True) if table)
+        parts.append(weighted_tables(graph, tables, weights[tabled], intercept))
+    else:
+        parts.append(graph.constant(intercept))
+    return graph.node("Add", *parts) if len(parts) == 2 else parts[0]
 
 
 def dummy_classifier(graph: Graph, model: Any, columns: Columns) -> Answer:

@@ -12,7 +12,7 @@ from ecluse.training.compile.branches import Branches, accepted, grown
 from ecluse.training.compile.column import Columns
 from ecluse.training.compile.fold import fold
 from ecluse.training.compile.graph import INT64, ML, Graph
-from ecluse.training.compile.tree import Tree
+from ecluse.training.compile.tree import Split, Tree
 
 
 def ensemble(
@@ -33,9 +33,7 @@ def ensemble(
     count = max(targets) + 1
     based = [_scaled(tree, scale) for tree in _based(trees, targets, np.broadcast_to(base, count))]
     branches = grown(based, folded.splits, accepted(folded.refusals), targets)
-    for split in folded.new:
-        for target in range(count):
-            branches.add(_guard(trees[0].value.dtype), (split, None, None), {}, target)
+    add_guards(branches, folded.new, count, trees[0].value.dtype)
     return node_of(graph, folded.x, branches, trees[0].value.dtype)
 
 
@@ -63,6 +61,13 @@ def leaf_rows(graph: Graph, columns: Columns, trees: Sequence[Tree]) -> str:
     ids_name = graph.node("Cast", node_of(graph, folded.x, branches, np.dtype(np.float64)), to=INT64)
     picked = graph.node("Gather", graph.constant(np.concatenate(rows)), ids_name, axis=0)
     return graph.node("ReduceSum", picked, graph.constant(np.array([1])), keepdims=0, width=width)
+
+
+def add_guards(branches: Branches, refusals: Sequence[Split], count: int, dtype: np.dtype[np.floating]) -> None:
+    """Trees that make all ``count`` answers NaN for the rows that ``refusals`` send right."""
+    for split in refusals:
+        for target in range(count):
+            branches.add(_guard(dtype), (split, None, None), {}, target)
 
 
 def node_of(graph: Graph, x: str, branches: Branches, dtype: np.dtype[np.floating]) -> str:
