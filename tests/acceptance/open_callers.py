@@ -147,6 +147,23 @@ async def offer(url: str, data: Sequence[bytes], *, rate: float, seconds: float,
     return offered
 
 
+async def crowd(url: str, data: Sequence[bytes], *, connections: int, seconds: float) -> Offered:
+    """A closed loop: so many connections, each asks again as soon as it is answered. One that is closed is opened anew."""
+    place, offered, end = _place(url), Offered(), time.monotonic() + seconds
+
+    async def caller(number: int) -> None:
+        idle: list[_Connection] = []
+        while time.monotonic() < end:
+            offered.requests.append(request := Request(time.monotonic()))
+            await _ask(place, idle.pop() if idle else None, idle, request, data[number % len(data)])
+        for connection in idle[:]:
+            connection.close()
+
+    await asyncio.gather(*(caller(number) for number in range(connections)))
+    await asyncio.sleep(0)
+    return offered
+
+
 async def burst(url: str, data: Sequence[bytes]) -> Offered:
     """Each on a connection of its own, opened before, all at once."""
     loop, place, offered = asyncio.get_running_loop(), _place(url), Offered()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.acceptance.open_callers import Offered, burst, http, offer
+from tests.acceptance.open_callers import Offered, burst, crowd, http, offer
 from tests.acceptance.plane_house import BODIES, percentile, planted, slow_bundle
 from tests.serving.house import House, Worker, make_house, ready_house
 
@@ -71,21 +71,32 @@ def watched(worker: Worker) -> Iterator[list[dict[str, Any]]]:
         thread.join()
 
 
+def capacity(worker: Worker, seconds: float) -> float:
+    """Requests a second it answers when each place has a caller."""
+    return asyncio.run(crowd(worker.url, DATA, connections=PLACES, seconds=min(seconds, 5.0))).rate()
+
+
 def overload(folder: Path, seconds: float, defect: str = "none") -> Seen:
     house = slow_house(folder)
     with planted(house, defect, max_in_flight=PLACES, max_waiting=WAITING) as worker:
-        can = asyncio.run(offer(worker.url, DATA, rate=5_000, seconds=min(seconds, 5.0), connections=PLACES))
-        rate = can.rate()
+        can = [capacity(worker, seconds)]
         with watched(worker) as health:
-            over = asyncio.run(offer(worker.url, DATA, rate=3 * rate, seconds=seconds, connections=CALLERS))
-        after = asyncio.run(offer(worker.url, DATA, rate=rate / 4, seconds=min(seconds, 5.0)))
+            over = asyncio.run(offer(worker.url, DATA, rate=3 * can[0], seconds=seconds, connections=CALLERS))
+        after = asyncio.run(offer(worker.url, DATA, rate=can[0] / 4, seconds=min(seconds, 5.0)))
+        if seconds > 10:  # what else runs on the machine changes meanwhile
+            can.append(capacity(worker, seconds))
         assert worker.stop() == 0
-    return Seen(rate, over, after, *(max(each[name] for each in health) for name in ("waiting", "in_flight")))
+    return Seen(
+        sum(can) / len(can), over, after, *(max(each[name] for each in health) for name in ("waiting", "in_flight"))
+    )
 
 
 def hold(seen: Seen) -> None:
     print(seen.figures())
-    assert set(seen.over.codes) == {"ok", "overloaded"}, seen.over.codes
+    codes = seen.over.codes
+    late = codes.pop("deadline_exceeded", 0)  # taken, and told in time that it will not come in time
+    assert set(codes) == {"ok", "overloaded"}, codes
+    assert late <= (codes["ok"] + late) // 100, "the p99 of what it takes is within its deadline"
     assert all(b"HTTP/1.1 503" in each.headers for each in seen.over.of("overloaded"))
     assert all(b"retry-after: 1" in each.headers for each in seen.over.of("overloaded"))
     assert seen.in_flight <= PLACES
@@ -111,6 +122,32 @@ def test_a_queue_without_an_end_is_found_out(tmp_path: Path) -> None:
     assert seen.waiting > WAITING
     with pytest.raises(AssertionError):
         hold(seen)
+
+
+def press(folder: Path, seconds: float) -> tuple[Offered, Offered]:
+    """A compiled model asked by 16 callers, then by 700, each again as soon as it is answered."""
+    with planted(ready_house(folder)) as worker:
+        asyncio.run(crowd(worker.url, DATA, connections=16, seconds=0.5))
+        few, many = (asyncio.run(crowd(worker.url, DATA, connections=n, seconds=seconds)) for n in (16, 700))
+        assert worker.stop() == 0
+    p99 = [percentile([each.answered for each in found.of("ok")], 0.99) for found in (few, many)]
+    print(
+        f"V5: a compiled model, 16 callers: {few.rate():.0f}/s, p99 {p99[0]:.0f} ms; 700: {many.rate():.0f}/s ({many.rate() / few.rate():.0%}), "
+        f"p99 {p99[1]:.0f} ms; {dict(many.codes)}"
+    )
+    return few, many
+
+
+def test_seven_hundred_callers_are_answered(tmp_path: Path) -> None:
+    few, many = press(tmp_path, 1.0)
+    assert set(few.codes) == set(many.codes) == {"ok"}
+
+
+@pytest.mark.nightly
+def test_seven_hundred_callers_cost_no_goodput(tmp_path: Path) -> None:
+    few, many = press(tmp_path, 20.0)
+    assert set(few.codes) == set(many.codes) == {"ok"}
+    assert many.rate() >= 0.85 * few.rate()
 
 
 @pytest.mark.parametrize("limits", [{}, {"max_connections": 64}], ids=["room for all", "room for 64"])
