@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import IO
 
 from ecluse.core.errors import Unavailable
@@ -18,18 +18,19 @@ from ecluse.core.errors import Unavailable
 LENGTH = struct.Struct("<Q")
 PIECE = 1 << 20
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")
-_NOTHING: Mapping[str, str] = {}
+# A few rows gain nothing by more; threads that wait for each other on a busy machine cost twenty times the work, and each has a stack.
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
 
 
-def spawn(module: str, *arguments: str, variables: Mapping[str, str] = _NOTHING) -> subprocess.Popen[bytes]:
-    """``python -m module`` with pipes for input and output; it ends when its input does. Raises Unavailable."""
+def spawn(module: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """``python -m module`` with pipes for input and output, its libraries on one thread; it ends when its input does. Raises Unavailable."""
     environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     try:
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**environment, **variables},
+            env=environment | _ONE_THREAD,
             start_new_session=True,  # a Ctrl-C at the terminal is the parent's to handle: requests in flight are still answered
         )
     except OSError as error:
@@ -105,7 +106,7 @@ def answers_only() -> IO[bytes]:
 def limit_memory(megabytes: int) -> None:
     """No more private memory than this, and no core file. What is asked for beyond is refused by the system.
 
-    ``RLIMIT_DATA``, not the address space: what is only reserved (thread stacks, allocator arenas, mapped libraries) must not count.
+    ``RLIMIT_DATA``, not the address space: mapped libraries and what allocators only reserve must not count.
     """
     for kind, most in ((resource.RLIMIT_DATA, megabytes << 20), (resource.RLIMIT_CORE, 0)):
         with contextlib.suppress(ValueError, OSError):  # a lower limit stands already

@@ -27,8 +27,6 @@ Matrix = npt.NDArray[np.float64]
 
 SHAPE = struct.Struct("<II")
 START_SECONDS, SCORE_SECONDS, ROWS_A_SECOND = 60.0, 5.0, 100
-# One thread: a few rows gain nothing by more, and threads that wait for each other on a busy machine cost twenty times the work.
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
 
 
 class ProcessScorer:
@@ -83,7 +81,7 @@ class ProcessScorer:
 
 
 def _start(name: str, header: bytes, model: bytes) -> subprocess.Popen[bytes]:
-    child = spawn("ecluse.adapters.scorer_process", variables=_ONE_THREAD)
+    child = spawn("ecluse.adapters.scorer_process")
     try:
         problem = ask(child, (header, model), START_SECONDS).decode()
     except (OSError, EOFError):
