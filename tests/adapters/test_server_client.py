@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from ecluse.adapters.server_client import call, describe
-from ecluse.core.errors import InvalidInput, Unavailable
+from ecluse.core.errors import InvalidInput, NotAllowed, Unavailable
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,21 @@ def test_something_else_answers_there() -> None:
         speaker.join()
 
 
-def _speak(server: socket.socket) -> None:
+def test_a_key_is_asked_for() -> None:
+    body = b'{"detail": "A valid API key is needed", "cure": "send the header"}'
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        reply = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        speaker = threading.Thread(target=_speak, args=(server, reply))
+        speaker.start()
+        with pytest.raises(NotAllowed) as caught:
+            call(url, "/predict", {})
+        speaker.join()
+    assert "ECLUSE_API_KEY" in caught.value.cure
+
+
+def _speak(server: socket.socket, said: bytes = b"220 mail.example ready\r\n\r\n") -> None:
     connection, _ = server.accept()
     with connection:
         connection.recv(1_000)
-        connection.sendall(b"220 mail.example ready\r\n\r\n")
+        connection.sendall(said)

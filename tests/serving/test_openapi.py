@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -112,6 +113,13 @@ def test_its_structure(document: Any) -> None:
 def test_it_lists_every_problem(document: Any) -> None:
     assert [each["code"] for each in document["x-problems"]] == list(KINDS)
     assert document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"] == list(KINDS)
+
+
+def test_the_manual_names_every_problem_and_every_route(root: Path) -> None:
+    manual = "".join((root / "docs" / name).read_text(encoding="utf-8") for name in ("serving.md", "protocols.md"))
+    assert [code for code in KINDS if f"`{code}`" not in manual] == []
+    paths = {route.path.replace("/v2/models/{name}/versions", "…/versions") for route in ROUTES}
+    assert sorted(path for path in paths if path not in manual) == []
 
 
 def test_contracts_are_told(document: Any) -> None:

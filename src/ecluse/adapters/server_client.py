@@ -62,4 +62,7 @@ def _read(status: int, data: bytes, where: str) -> dict[str, Any]:
         return answer
     kind = {401: NotAllowed, 403: NotAllowed, 404: NotFound}.get(status, InvalidInput if status < 500 else Unavailable)
     detail = answer.get("detail") or answer.get("title") if isinstance(answer, dict) else str(answer)
-    raise kind(f"{status}: {detail}", where=where, cure=str(answer.get("cure", "")) if isinstance(answer, dict) else "")
+    cure = str(answer.get("cure", "")) if isinstance(answer, dict) else ""
+    if status == 401:  # the caller has no header to write
+        cure = "put an API key into ECLUSE_API_KEY; `ecluse keys add` makes one"
+    raise kind(f"{status}: {detail}", where=where, cure=cure)
