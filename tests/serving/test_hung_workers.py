@@ -54,3 +54,21 @@ def test_a_machine_that_stood_still_costs_nobody_its_post(house: House) -> None:
             time.sleep(2)
         assert events(workers, "worker hung") == events(workers, "worker died") == []
         assert workers.predict()[0] == 200
+
+
+def test_a_disk_that_stands_still_is_no_hung_worker(house: House) -> None:
+    """What a worker writes for the others goes nowhere: it answers on, so it stays."""
+    with fleet(house, patience=1.0) as workers:
+        written = house.home / "cache" / "w1" / "metrics.tmp"
+
+        def block() -> bool:
+            os.mkfifo(written)  # whoever opens it to write waits for a reader
+            return True
+
+        until("its file is a pipe", block)
+        time.sleep(3.5)
+        assert events(workers, "worker hung") == []
+        assert set(ready_workers(workers)) == set(BOTH)
+        reader = os.open(written, os.O_RDONLY)
+        os.read(reader, 1 << 20)
+        os.close(reader)

@@ -142,10 +142,10 @@ class Desk:
                 return
         try:
             child = self._start()
-        except EcluseError as error:
+        except Exception as error:  # noqa: BLE001 - this thread must go on, and those who wait must be told
             self._deaths += 1
             self._not_before = time.monotonic() + pause(self._deaths)
-            self._refuse(lambda asked: True, error)
+            self._refuse(lambda asked: True, error if isinstance(error, EcluseError) else self._refusal())
             return
         with self._changed:
             self._child, self._begun = child, time.monotonic()

@@ -20,10 +20,11 @@ from ecluse.serving.connection import Connection
 from ecluse.serving.health import unready
 from ecluse.serving.http import Application
 from ecluse.serving.listener import OUT, Place
+from ecluse.serving.plane import Plane
 
 QUIET_SECONDS = 0.5
 YIELD_SECONDS = 0.005
-REPORT_SECONDS = 0.25
+REPORT_SECONDS, BOARD_SECONDS = 0.25, 1.0
 TICK_SECONDS = 0.02
 
 
@@ -136,7 +137,7 @@ async def _serve(
     beside = []
     if place is not None and isinstance(taker, _Taker):
         loop.add_reader(place.lifeline, orphaned, place.lifeline)
-        beside.append(asyncio.create_task(_report(application, taker)))
+        beside += [asyncio.create_task(_report(taker)), asyncio.create_task(_hang_up(application.plane))]
     following = asyncio.create_task(application.plane.follow())
     ending = asyncio.create_task(_quiet(application, connections, asked, at_once))
     started()
@@ -179,12 +180,15 @@ async def _finish(connections: set[Connection], seconds: float) -> None:
         connection.abort()
 
 
-async def _report(application: Application, taker: _Taker) -> None:
-    """Tell the other workers, again and again, how many connections are here and what was counted."""
-    plane = application.plane
+async def _report(taker: _Taker) -> None:
+    """Tell the other workers, again and again, how many connections are here, and the supervisor that this loop runs. It waits for nothing else."""
     while True:
-        for _ in range(4):
-            taker.tell()
-            await asyncio.sleep(REPORT_SECONDS)
-        if plane.board is not None:
-            await asyncio.to_thread(plane.board.hang, await exposition(plane))
+        taker.tell()
+        await asyncio.sleep(REPORT_SECONDS)
+
+
+async def _hang_up(plane: Plane) -> None:
+    """Tell the other workers, again and again, what was counted here."""
+    while plane.board is not None:
+        await asyncio.sleep(BOARD_SECONDS)
+        await asyncio.to_thread(plane.board.hang, await exposition(plane))
