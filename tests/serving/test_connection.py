@@ -160,7 +160,8 @@ def test_a_stopped_body_behind_an_answer_under_way(worker: Worker) -> None:
 def test_garbage_behind_a_request_does_not_cost_its_answer(worker: Worker) -> None:
     with connect(worker) as connection:
         connection.sendall(PLAIN + b"\x00\x01 no http\r\n\r\n")
-        assert read(connection)[0][0] in (200, 400)
+        statuses = [status for status, _, _ in read(connection, 3)]
+        assert statuses in ([200], [200, 400])
         assert closed(connection)
 
 

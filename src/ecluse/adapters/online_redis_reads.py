@@ -122,6 +122,7 @@ class OnlineRedisReads:
             self._connecting = loop.create_task(self._open())
             self._connecting.add_done_callback(_heard)
         try:
+            await asyncio.sleep(0)  # a timeout wants a task
             async with asyncio.timeout_at(end):
                 link = await asyncio.shield(self._connecting)
         except TimeoutError:

@@ -125,6 +125,7 @@ async def exposition(plane: Plane) -> bytes:
 
 async def before(call: Call, work: Awaitable[Any]) -> Any:
     """What ``work`` returns. Raises Refused ``deadline_exceeded`` when it is not there by the call's deadline."""
+    await asyncio.sleep(0)  # a timeout wants a task
     try:
         return await asyncio.wait_for(work, call.deadline - time.perf_counter())
     except TimeoutError:

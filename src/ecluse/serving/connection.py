@@ -10,7 +10,9 @@ import asyncio
 import math
 import time
 from collections import deque
+from collections.abc import Coroutine
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import unquote
 
 import httptools
@@ -25,6 +27,7 @@ DISCARD_BYTES = 32 * 1024 * 1024
 
 KEEP_ALIVE_SECONDS = 75.0
 PATIENCE_SECONDS = 0.05
+MOST_TURNS = 4
 _STATUS = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for each in HTTPStatus}
 
 
@@ -47,7 +50,9 @@ class Connection(asyncio.Protocol):
         self._replied = False  # to the arriving one, which was refused
         self._queue = deque[Call]()
         self._paused = False
-        self._serving: asyncio.Task[None] | None = None
+        self._busy = False  # an answer is under way
+        self._turns = 0  # answers given since bytes came
+        self._task: asyncio.Task[None] | None = None  # what goes on with it, when it waits
         self._plain_left = 0  # bytes of the body that the parser does not read
         self._last = False  # no request after the present one
         self._head_bytes = 0
@@ -87,7 +92,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, and see to it that what is not complete is awaited for so long only."""
-        if self._arriving is None and self._serving is None:
+        self._turns = 0
+        if self._arriving is None and not self._busy:
             self._head_bytes += len(data)
         try:
             if self._plain_left:
@@ -103,7 +109,7 @@ class Connection(asyncio.Protocol):
             return
         if self._arriving is not None:
             self._await("body_timeout", self._arriving.deadline - time.perf_counter())
-            if self._serving is None:
+            if not self._busy:
                 self._refuse_early(self._arriving)
         elif self._head_bytes > HEAD_BYTES:
             self._turn_down("headers_too_large")
@@ -120,7 +126,7 @@ class Connection(asyncio.Protocol):
     def finish(self) -> None:
         """Close when what is under way is answered."""
         self._last = True
-        if self._serving is None and self._arriving is None and not self._head_bytes:
+        if not self._busy and self._arriving is None and not self._head_bytes:
             self._transport.close()
 
     def abort(self) -> None:
@@ -157,7 +163,7 @@ class Connection(asyncio.Protocol):
             parser.should_upgrade()
         ):  # Java's client offers HTTP/2 so; llhttp then leaves the body to whoever takes the offer
             self._plain_left = int(self._headers.get(b"content-length", b"0"))
-        if call.refused is None and b"expect" in self._headers and self._serving is None:
+        if call.refused is None and b"expect" in self._headers and not self._busy:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, data: bytes) -> None:
@@ -187,7 +193,7 @@ class Connection(asyncio.Protocol):
             return
         if self._replied:
             self._rest(call.keep_alive)
-        elif self._serving is None:
+        elif not self._busy:
             self._begin(call)
         else:
             self._queue.append(call)
@@ -197,15 +203,35 @@ class Connection(asyncio.Protocol):
     # -- answering
 
     def _begin(self, call: Call) -> None:
-        self._due = math.inf
-        self._serving = self._loop.create_task(self._serve(call))
+        """Most answers need nothing that must be waited for, hence no task (4 us): the work is begun here, and becomes one where it waits.
+
+        Work that asks asyncio about its task (a timeout does) must have waited before: ``await asyncio.sleep(0)``.
+        """
+        self._due, self._busy = math.inf, True
+        self._turns += 1
+        work = self._serve(call)
+        if self._turns > MOST_TURNS:  # a caller that sends many at once lets others in between
+            self._go_on(work)
+            return
+        try:
+            waits_for = work.send(None)
+        except StopIteration:
+            return
+        if waits_for is None:
+            self._go_on(work)
+        else:
+            waits_for._asyncio_future_blocking = False  # what a task would do with a future it is handed
+            waits_for.add_done_callback(lambda _: self._go_on(work))
+
+    def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
+        self._task = self._loop.create_task(work)
 
     async def _serve(self, call: Call) -> None:
         reply = await self._application.answer(call)
         if self._readable is not None:
             self._await("slow_reader", KEEP_ALIVE_SECONDS)
             await self._readable.wait()
-        self._serving = None
+        self._busy, self._task = False, None
         self._write(call, reply)
         if self._transport.is_closing():
             return
@@ -269,7 +295,7 @@ class Connection(asyncio.Protocol):
             self._arm(min(self._due, now + KEEP_ALIVE_SECONDS))
         elif self._late == "slow_reader":
             self._transport.abort()
-        elif self._serving is not None:
+        elif self._busy:
             self._arm(now + PATIENCE_SECONDS)  # its answer first
         elif self._arriving is not None:
             self._expire(self._arriving)
@@ -288,7 +314,7 @@ class Connection(asyncio.Protocol):
         """Answer what is no request, and close. A connection that sent nothing at all is closed without a word."""
         if self._transport.is_closing():
             return
-        if self._serving is not None:  # what came before gets its answer
+        if self._busy:  # what came before gets its answer
             self._last = self._paused = True
             self._transport.pause_reading()
             return

@@ -42,6 +42,7 @@ class Places:
         turn = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         try:
+            await asyncio.sleep(0)  # a timeout wants a task
             async with asyncio.timeout(deadline - time.perf_counter()):
                 await turn
         except BaseException as error:
