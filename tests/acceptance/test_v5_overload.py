@@ -7,6 +7,7 @@ the event loop: there the queue is the connections, which are bounded too; the b
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -124,30 +125,46 @@ def test_a_queue_without_an_end_is_found_out(tmp_path: Path) -> None:
         hold(seen)
 
 
-def press(folder: Path, seconds: float) -> tuple[Offered, Offered]:
-    """A compiled model asked by 16 callers, then by 700, each again as soon as it is answered."""
+def press(folder: Path, seconds: float, rounds: int = 1) -> float:
+    """A compiled model asked by 16 callers and by 700 in turn, each again as soon as it is answered: the CPU an answer takes with 16 in
+    terms of that with 700. It is bound by its core, so that is the goodput kept, whatever else runs on the machine.
+    """
+    many_callers, cpu, told = (16, 700), {16: 0.0, 700: 0.0}, {16: Offered(), 700: Offered()}
     with planted(ready_house(folder)) as worker:
         asyncio.run(crowd(worker.url, DATA, connections=16, seconds=0.5))
-        few, many = (asyncio.run(crowd(worker.url, DATA, connections=n, seconds=seconds)) for n in (16, 700))
+        for _ in range(rounds):
+            for callers in many_callers:
+                before = cpu_seconds(worker)
+                told[callers].requests += asyncio.run(
+                    crowd(worker.url, DATA, connections=callers, seconds=seconds)
+                ).requests
+                cpu[callers] += cpu_seconds(worker) - before
         assert worker.stop() == 0
-    p99 = [percentile([each.answered for each in found.of("ok")], 0.99) for found in (few, many)]
-    print(
-        f"V5: a compiled model, 16 callers: {few.rate():.0f}/s, p99 {p99[0]:.0f} ms; 700: {many.rate():.0f}/s ({many.rate() / few.rate():.0%}), "
-        f"p99 {p99[1]:.0f} ms; {dict(many.codes)}"
-    )
-    return few, many
+    for callers, found in told.items():
+        taken = [each.answered for each in found.of("ok")]
+        print(
+            f"V5: a compiled model, {callers} callers: {dict(found.codes)}, {1e6 * cpu[callers] / len(taken):.0f} µs of CPU an answer, "
+            f"p50 {percentile(taken, 0.5):.0f} ms, p99 {percentile(taken, 0.99):.0f} ms"
+        )
+        assert set(found.codes) == {"ok"}
+    few, many = (cpu[callers] / len(told[callers].requests) for callers in many_callers)
+    print(f"V5: goodput kept: {few / many:.0%}")
+    return few / many
+
+
+def cpu_seconds(worker: Worker) -> float:
+    """What the worker has taken of the processor, system calls included."""
+    fields = Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_seven_hundred_callers_are_answered(tmp_path: Path) -> None:
-    few, many = press(tmp_path, 1.0)
-    assert set(few.codes) == set(many.codes) == {"ok"}
+    press(tmp_path, 1.0)
 
 
 @pytest.mark.nightly
 def test_seven_hundred_callers_cost_no_goodput(tmp_path: Path) -> None:
-    few, many = press(tmp_path, 20.0)
-    assert set(few.codes) == set(many.codes) == {"ok"}
-    assert many.rate() >= 0.85 * few.rate()
+    assert press(tmp_path, 4.0, rounds=5) >= 0.85
 
 
 @pytest.mark.parametrize("limits", [{}, {"max_connections": 64}], ids=["room for all", "room for 64"])
