@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
+from ecluse.core.errors import DeclarationError
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -22,11 +24,13 @@ class Monitoring:
     """When a window of predictions counts as drifted. A limit of 0 switches its statistic off.
 
     ``last`` / ``period``: the window judged by default (whichever is given; all predictions of the champion otherwise).
+    ``every``: how often the loop that stays up judges, when anything was served since (None: never by itself).
     A feature has drifted when any statistic passes its limit; the data has when ``drift_share`` of the features have.
     """
 
     last: int | None = None
     period: timedelta | None = None
+    every: timedelta | None = timedelta(minutes=1)
     min_samples: int = 200
     psi: float = 0.2
     mean_shift: float = 0.5
@@ -38,3 +42,52 @@ class Monitoring:
     drift_share: float = 0.2
     performance: Mapping[str, float] = field(default_factory=dict)
     min_outcomes: int = 200
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The loop that stays up (``ecluse up``): looks ``every`` so often; ``warm`` keeps training processes waiting for their order."""
+
+    every: timedelta = timedelta(seconds=1)
+    warm: bool = True
+
+    def __post_init__(self) -> None:
+        if self.every <= timedelta(0):
+            raise DeclarationError("loop.every of no time", where="loop", cure='write it like "1s"')
+
+
+TRIGGERS = ("manual", "schedule", "new_data", "drift", "performance", "slo", "outside")
+"""What may set off a retraining."""
+
+
+@dataclass(frozen=True)
+class Triggers:
+    """What sets off a retraining, and what holds it back. Times are the project's clock's.
+
+    ``on``: the triggers that may act. ``every``: retrain so long after the last training; ``new_rows`` / ``new_share``: when so many rows of
+    the label's table arrived since the champion's training, or so large a share of those before (0: never).
+    ``debounce``: wait so long after the first cause, and act once for all; ``hysteresis``: breached windows in a row before one counts;
+    ``cool_down`` after a retraining began; at most ``per_day`` retrainings begun and ``compute_minutes`` trained in any 24 hours (0: no limit).
+    A training that failed is tried again after ``backoff``, doubled each time up to ``backoff_most``, and given up after ``attempts``.
+    """
+
+    on: tuple[str, ...] = TRIGGERS
+    every: timedelta | None = None
+    new_rows: int = 0
+    new_share: float = 0.0
+    debounce: timedelta = timedelta(0)
+    hysteresis: int = 1
+    cool_down: timedelta = timedelta(hours=6)
+    per_day: int = 4
+    compute_minutes: float = 0.0
+    attempts: int = 3
+    backoff: timedelta = timedelta(minutes=10)
+    backoff_most: timedelta = timedelta(hours=6)
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.on) - set(TRIGGERS):
+            raise DeclarationError(f"no trigger is called {min(unknown)!r}", cure="choose among " + ", ".join(TRIGGERS))
+        if self.per_day < 1 or self.attempts < 1 or self.hysteresis < 1:
+            raise DeclarationError(
+                "per_day, attempts and hysteresis begin at 1", cure='`on = ["manual"]` acts on nothing else'
+            )

@@ -1,7 +1,7 @@
 """Settings: every number someone may turn, as frozen rows with defaults; unknown keys are errors that name file, key and cure.
 
 Precedence: defaults < ecluse.toml < its ``[<profile>.<table>]`` < ``ECLUSE_<TABLE>__<KEY>`` < flags; tables merge key by key.
-``[models.<name>.<table>]`` overrides the model tables (training, threshold, costs, gates, policy, monitoring, parameters) for one model.
+``[models.<name>.<table>]`` overrides the model tables (training, threshold, costs, gates, policy, monitoring, triggers, parameters) for one model.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from ecluse.core.codec import from_plain
 from ecluse.core.errors import DeclarationError
-from ecluse.core.loop_settings import Monitoring, Policy
+from ecluse.core.loop_settings import Loop, Monitoring, Policy, Triggers
 from ecluse.core.model import Scalar
+from ecluse.core.source import Source
 
 FILE = "ecluse.toml"
 PROFILES = ("dev", "staging", "prod")
@@ -236,10 +237,13 @@ class Settings:
     gates: Gates = field(default_factory=Gates)
     policy: Policy = field(default_factory=Policy)
     monitoring: Monitoring = field(default_factory=Monitoring)
+    triggers: Triggers = field(default_factory=Triggers)
     parameters: Mapping[str, Scalar] = field(default_factory=dict)
     serving: Serving = field(default_factory=Serving)
     retention: Retention = field(default_factory=Retention)
     log: Log = field(default_factory=Log)
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    loop: Loop = field(default_factory=Loop)
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def for_model(self, name: str) -> Settings:
@@ -259,7 +263,7 @@ class Settings:
         return from_plain(Settings, merge(to_plain(self), own), where=FILE, path="")
 
 
-MODEL_TABLES = frozenset({"training", "threshold", "costs", "gates", "policy", "monitoring", "parameters"})
+MODEL_TABLES = frozenset({"training", "threshold", "costs", "gates", "policy", "monitoring", "parameters", "triggers"})
 
 
 def resolve(
