@@ -56,6 +56,6 @@ def read_number(text: str) -> int:
     >>> read_number("7")
     7
     """
-    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not text.strip("0"):
         raise Refused("unknown_version", f"{excerpt(text)} is no version")
     return int(text)

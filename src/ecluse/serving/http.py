@@ -17,7 +17,7 @@ from ecluse.serving.call import JSON, PROBLEM, Call, Reply
 from ecluse.serving.plane import Plane
 from ecluse.serving.problems import Refused, problem_body
 from ecluse.serving.routes import OPEN, Route, Router
-from ecluse.serving.validate import read_request_id
+from ecluse.serving.validate import REQUEST_ID, read_request_id
 
 _log = logging.getLogger("ecluse.serving")
 _CLOSING = frozenset({"body_too_large", "body_timeout"})
@@ -50,14 +50,17 @@ class Application:
         """Everything that can be decided by the head of a request, before a byte of its body is kept: ``call.refused`` is the "no"."""
         try:
             self._check_host(call.headers)
-            if (shown := call.headers.get(b"x-request-id")) is not None:
-                call.request_id = read_request_id(shown.decode("latin-1"), "X-Request-Id") or call.request_id
-            call.hurry()
+            shown = call.headers.get(b"x-request-id", b"").decode("latin-1")
+            if REQUEST_ID.fullmatch(shown):
+                call.request_id = shown
             route, call.parameters = self.router.find(call.method, call.path)
             call.route, call.handler = route.path, route.handler
             if route.permission != OPEN and self.plane.needs_key:
                 call.grant = self._identify(call.headers)
                 demand(call.grant, route.permission)
+            if b"x-request-id" in call.headers:  # one that cannot be used is told to who may ask at all
+                read_request_id(shown, "X-Request-Id")
+            call.hurry()
             if route.takes:
                 self.plane.admission.check()
                 self._check_body(call.headers, route)
