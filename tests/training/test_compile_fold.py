@@ -32,6 +32,7 @@ from xgboost import XGBClassifier
 
 from ecluse.adapters.scorer_onnx import OnnxScorer
 from ecluse.core.schema import Feature
+from ecluse.training.compile import branches
 from ecluse.training.compile.pipeline import compile_model
 from ecluse.training.encode import encode, model_frame
 
@@ -144,16 +145,19 @@ CHOICES = {
     "model": st.sampled_from(MODELS),
     "weight": st.sampled_from([None, -1.0, 0.3, -1e-3]),
     "seed": st.integers(0, 10_000),
+    "room": st.sampled_from([1000.0, -np.inf]),  # copies of subtrees, or nodes over sets
 }
 
 
-def check(scaler: Any, few: Any, many: Any, model: Any, weight: float | None, seed: int) -> None:
+def check(scaler: Any, few: Any, many: Any, model: Any, weight: float | None, seed: int, room: float) -> None:
     """A pipeline on its rows, on rows with words never seen, and on rows at the cuts of its compiled trees."""
     weights = None if weight is None else {"numbers": weight}
     steps = [("few", few, ["few"]), ("numbers", scaler, NUMBERS), ("many", many, ["many"])]
     frame = table(300, seed)
     pipeline = fitted(ColumnTransformer(steps, transformer_weights=weights), model, frame)
-    compiled = compile_model(pipeline, FEATURES, "binary")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(branches, "_ROOM", room)
+        compiled = compile_model(pipeline, FEATURES, "binary")
     unseen = frame.head(30).with_columns(few=pl.lit("other"), many=pl.lit(WORDS[-1]))
     rows = pl.concat([frame, unseen, edges(compiled, frame)])
     assert difference(pipeline, compiled, rows) <= (1.2e-7 if isinstance(model, XGBClassifier) else EXACT)

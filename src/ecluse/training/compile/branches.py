@@ -1,7 +1,7 @@
 """Branches: trees whose splits cut a column into many pieces, as nodes that each know one cut or one set of values.
 
 A set of categories that is not a run of codes takes several cuts, and the subtree that follows is written once for each run:
-onnxruntime is twice as fast when all nodes compare alike, and refuses to share subtrees. What a path already knows of a column
+onnxruntime is faster when all nodes compare alike, and refuses to share subtrees. What a path already knows of a column
 is used, so that no node asks in vain. Where the copies become too many, one node compares with a set of values instead. Such
 a node never takes NaN: onnxruntime joins two of them that lead to equal leaves, and forgets where the second would send it.
 """
@@ -19,7 +19,7 @@ from ecluse.training.compile.tree import Split, Tree
 LEQ, MEMBER = 0, 6
 """Modes of nodes, as ``TreeEnsemble`` numbers them."""
 
-_GROWTH, _ROOM = 1.25, 64  # copies are worth it up to this many nodes a node, and some
+_GROWTH, _ROOM = 1.5, 1000  # copies are worth it up to this many nodes for each of the trees, and some
 
 
 class Span(NamedTuple):
