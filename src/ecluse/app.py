@@ -80,6 +80,7 @@ class App:
         from ecluse.adapters.publisher_files import PublisherFiles
         from ecluse.adapters.sealing import load_sealer
         from ecluse.adapters.snapshots_files import SnapshotsFiles
+        from ecluse.adapters.trials import Trials, tried
 
         state = SqliteState(self.home / "state.db")
         published = self.home / "published.json"  # no new key beside what a lost one signed: workers would refuse it
@@ -93,7 +94,7 @@ class App:
             online=open_online(self.home, resolved(self.settings)),
             sealer=load_sealer(self.home / "keys", create=self.settings.profile == "dev" and not published.exists()),
             publisher=PublisherFiles(self.home),
-            open_scorer=open_scorer,
+            open_scorer=tried(Trials(self.home / "cache" / "trials", self.settings.serving.model_mb), open_scorer),
             read_predictions=self.journal.read,
             tracker=self._tracker,
             actor=self.actor,
@@ -112,9 +113,8 @@ class App:
         """The declaration as last remembered: no user code runs. Raises NotFound before the first ingest or train."""
         stored = self.world.state.declaration()
         if stored is None:
-            raise NotFound(
-                "the project has not been declared yet", where=str(self.home), cure="run `ecluse ingest` first"
-            )
+            cure = "run `ecluse ingest` first"
+            raise NotFound("the project has not been declared yet", where=str(self.home), cure=cure)
         return read_declaration(stored)
 
     @functools.cached_property

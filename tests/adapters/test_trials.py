@@ -9,12 +9,14 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.serving.bad_models import crashing, endless, hungry, sociable, swollen, with_model
 from tests.serving.house import bundle, skops_bundle
 
 from ecluse.adapters import trials as module
-from ecluse.adapters.trials import Trials
+from ecluse.adapters.scorer_onnx import OnnxScorer
+from ecluse.adapters.trials import Trials, tried
 from ecluse.core.bundle import Bundle
 from ecluse.core.errors import Corrupt
 
@@ -132,6 +134,22 @@ def test_those_scored_elsewhere_are_not_parsed_here(tmp_path: Path) -> None:
     made = trials(tmp_path)
     made(skops_bundle())
     assert pid(made) is None
+
+
+def test_the_control_plane_opens_nothing_untried(tmp_path: Path) -> None:
+    opened = list[str]()
+
+    def open_scorer(made: Bundle) -> OnnxScorer:
+        opened.append(made.digest)
+        return OnnxScorer(made.model_bytes)
+
+    good, bad, open_tried = bundle(1.0), with_model(crashing()), tried(trials(tmp_path), open_scorer)
+    with pytest.raises(Corrupt, match="SIGSEGV"):
+        open_tried(bad)
+    assert open_tried(good).score(np.zeros((1, 5))).shape == (1, 1)
+    sketch = Bundle(good.manifest, {name: data for name, data in good.files.items() if name != "smoke.json"})
+    open_tried(sketch)
+    assert opened == [good.digest, good.digest]
 
 
 # -- notes --------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ecluse.adapters.files import locked, make_directory, write_atomic
 from ecluse.core.bundle import Bundle
 from ecluse.core.codec import canonical
 from ecluse.core.errors import Corrupt, Unavailable
+from ecluse.core.ports import Scorer
 
 SECONDS = 20
 """How long parsing, warming and checking one bundle may take, on the clock and on the CPU."""
@@ -32,6 +33,10 @@ PATIENCE = 20
 LEAST_SECONDS = 5.0
 KEPT_NOTES = 100
 LIBRARIES = ("numpy", "onnxruntime")
+
+
+SMOKE = "smoke.json"
+OpenScorer = Callable[[Bundle], Scorer]
 
 
 class Trials:
@@ -110,7 +115,7 @@ class Trials:
         return f"bundle {bundle.digest[:12]} {self._told_by(code, late)}"
 
     def _ask(self, child: subprocess.Popen[bytes], bundle: Bundle) -> str:
-        files = [bundle.files.get(name, b"") for name in ("model.onnx", "schema.json", "smoke.json")]
+        files = [bundle.files.get(name, b"") for name in ("model.onnx", "schema.json", SMOKE)]
         problem = ask(child, (canonical(bundle.manifest), *files), self._seconds).decode()
         self._idle = threading.Timer(IDLE_SECONDS, self.close)
         self._idle.daemon = True
@@ -128,6 +133,17 @@ class Trials:
         if self._child is not None:
             end(self._child)
             self._child = None
+
+
+def tried(trials: Trials, open_scorer: OpenScorer) -> OpenScorer:
+    """``open_scorer`` for whoever must not die of a bundle: tried first. What has no smoke rows yet is being made, here and now."""
+
+    def opened(bundle: Bundle) -> Scorer:
+        if SMOKE in bundle.files:
+            trials(bundle)
+        return open_scorer(bundle)
+
+    return opened
 
 
 def _refused(problem: str) -> Corrupt:
