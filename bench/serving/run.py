@@ -105,7 +105,7 @@ def table(servers: Sequence[Server], found: Found, cache: Path) -> str:
     """Markdown: a line for each server; the first one's rate, and its CPU, beside that of each."""
     first = found.loads[servers[0].name]
     lines = [
-        "| server | requests/s | p50 ms | p99 ms | CPU µs a request | not 200 | rate of the first to it | its CPU to the first's | versions |",
+        "| server | requests/s | p50 ms | p99 ms | CPU µs a request | not 200 | first row’s rate ÷ its | its CPU ÷ first row’s | versions |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for server in servers:
