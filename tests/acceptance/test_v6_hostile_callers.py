@@ -92,6 +92,11 @@ def attack(folder: Path, seconds: float, *, rounds: float = 2.0, max_body_bytes:
 
 def hold(seen: Seen) -> None:
     print(seen.figures())
+    for kind in (
+        SLOW_HEAD,
+        SLOW_BODY,
+    ):  # a byte sent in the moment of the answer resets the connection, and the answer may be lost
+        assert seen.told[kind].pop("closed", 0) <= seen.told[kind][ANSWERS[kind]] // 20
     assert {kind: list(codes) for kind, codes in seen.told.items()} == {kind: [code] for kind, code in ANSWERS.items()}
     assert set(seen.beside.codes) == {"ok"}
     for number, request in enumerate(seen.beside.requests):
