@@ -118,10 +118,11 @@ def test_ours_may_not_be_left_out(tmp_path: Path, churn: Churn) -> None:
 
 
 def test_the_client_at_a_rate_counts_from_the_due_moment(tmp_path: Path, churn: Churn) -> None:
-    """A server that stops for 0.3 s of 0.6: half of the requests were due meanwhile, whether or not they could be sent."""
+    """A server that stops for 0.3 s again and again: requests fall due meanwhile, whether or not they can be sent."""
     churn.write(tmp_path / "model")
     with started(static(), churn, tmp_path / "model", place_of(static(), tmp_path)) as (target, pid):
-        stopper = subprocess.Popen(["sh", "-c", f"sleep 0.35; kill -STOP {pid}; sleep 0.3; kill -CONT {pid}"])
+        turns = f"for i in 1 2 3 4 5 6 7 8 9 10; do kill -STOP {pid}; sleep 0.3; kill -CONT {pid}; sleep 0.1; done"
+        stopper = subprocess.Popen(["sh", "-c", turns])
         waits = ask_at(target, 200, 0.8, "steady", connections=2)
         stopper.wait()
     assert waits.failed == 0
