@@ -1,0 +1,201 @@
+"""The loop that stays up, as a process: ``python -m ecluse.resident --project . --profile dev``, one of the parts of ``ecluse up``.
+
+It keeps the durable runner launched and training processes waiting, and takes one turn (``loop/resident.py``) after the other until SIGTERM
+or SIGINT. User code never runs in it: the project is declared in a child whenever its sources change, and plots and the mirror are made in
+another. Stopped in the middle of something it waits a little, then leaves: what was begun goes on with the next start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ecluse.adapters.log_lines import log_to_stderr
+from ecluse.adapters.project_files import code_digest, read_declaration
+from ecluse.app import App, open_app
+from ecluse.core.errors import DeclarationError, EcluseError
+from ecluse.core.ports import Step
+from ecluse.core.project import Project
+from ecluse.loop.child import Child, dismiss
+from ecluse.loop.resident import Memory, step
+from ecluse.loop.runner import WORK, handle
+from ecluse.loop.sources import check_sources
+
+ACTOR = "ecluse up"
+GRACE_SECONDS = 4.0
+"""How long a turn may go on after the stop. A training takes longer: it is begun anew, its work being durable."""
+SOURCES_SECONDS = 5.0
+"""How often the project's own sources are looked at."""
+_log = logging.getLogger("ecluse.resident")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT. Returns the exit code; errors are one line on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m ecluse.resident", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--project", type=Path, default=Path(), help="the project's folder")
+    parser.add_argument("--profile", help="dev, staging or prod")
+    task = parser.add_mutually_exclusive_group()
+    task.add_argument("--declare", action="store_true", help="import the project, remember its declaration, and end")
+    task.add_argument("--finish", action="store_true", help="make plots and the mirror of what was released, and end")
+    given = parser.parse_args(arguments)
+    try:
+        app = open_app(given.project, profile=given.profile)
+        log_to_stderr(app.settings.log.level)
+        if given.declare:
+            check_sources(app.project, app.settings)
+        elif given.finish:
+            os.nice(10)  # nothing waits for it
+            app.finish()
+        else:
+            _follow_until_signalled(app)
+    except EcluseError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    return 0
+
+
+def _follow_until_signalled(app: App) -> None:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: stop.set())
+    threading.Thread(target=_leave_after, args=(stop,), daemon=True).start()
+    follow(app, stop)
+
+
+def _leave_after(stop: threading.Event) -> None:
+    """A thread of the durable runner may be in the middle of a training, and would keep the process."""
+    stop.wait()
+    time.sleep(GRACE_SECONDS)
+    _log.warning("left in the middle", extra={"facts": {"then": "it goes on with the next start"}})
+    os._exit(0)
+
+
+def follow(app: App, stop: threading.Event) -> None:
+    """Take turn after turn until ``stop`` is set. Raises DeclarationError, Conflict when another process runs the loop, Unavailable."""
+    from ecluse.adapters.durable_dbos import DurableRunner
+    from ecluse.adapters.sources_files import DropFolders
+
+    world, settings = replace(app.world, actor=ACTOR), app.settings
+    declared, memory, warm = Declared(app), Memory(), list[Child]()
+    declared.refresh()
+
+    def work(remember: Step, sequence: int) -> list[int]:
+        return handle(world, declared.project, settings, warm, remember, sequence)
+
+    with DurableRunner.launch(app.home, {WORK: work}) as durable, _ending(warm), _finishing(app) as finishing:
+        drops = DropFolders(app.root, app.home / "arriving")
+        drops.tidy()
+        _log.info("following", extra={"facts": {"pid": os.getpid(), "sources": sorted(settings.sources)}})
+        while not stop.is_set():
+            declared.refresh()
+            if step(world, declared.project, settings, durable, warm, memory, drops):
+                finishing.asked = True
+            finishing.look()
+            stop.wait(settings.loop.every.total_seconds())
+    _log.info("stopped", extra={"facts": {"pid": os.getpid()}})
+
+
+@dataclass
+class Declared:
+    """The project as declared by its sources now; a mistake in them is told, and the declaration before it holds until it is mended."""
+
+    app: App
+    code: str = ""
+    looked: float = float("-inf")
+    known: Project | None = None
+
+    @property
+    def project(self) -> Project:
+        """The declaration that holds. There is one after the first :meth:`refresh`."""
+        assert self.known is not None
+        return self.known
+
+    def refresh(self) -> None:
+        """Look at the sources now and then, and declare them anew when they changed. Raises DeclarationError when nothing holds yet."""
+        if time.monotonic() - self.looked < SOURCES_SECONDS:
+            return
+        self.looked, code = time.monotonic(), code_digest(self.app.root)
+        if code == self.code:
+            return
+        self.code, remembered = code, self._remembered()
+        if remembered is None or remembered.code != code:
+            try:
+                _declare(self.app)
+                remembered = self._remembered()
+            except DeclarationError as error:
+                if self.known is None:
+                    raise
+                _log.error("declaration", extra={"facts": {"why": str(error)}})
+                return
+        assert remembered is not None, "a project that was declared is remembered"
+        check_sources(remembered, self.app.settings)
+        self.known = remembered
+
+    def _remembered(self) -> Project | None:
+        stored = self.app.world.state.declaration()
+        return None if stored is None else read_declaration(stored)
+
+
+def _declare(app: App) -> None:
+    done = subprocess.run(_command(app, "--declare"), capture_output=True, text=True, check=False, cwd=app.root)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        why = said[-1].removeprefix("error: ") if said else f"code {done.returncode}"
+        raise DeclarationError(why)
+
+
+@dataclass
+class Finishing:
+    """Plots and the mirror, in a process of their own, one at a time, when ``asked``."""
+
+    app: App
+    asked: bool = True
+    process: subprocess.Popen[bytes] | None = field(default=None)
+
+    def look(self) -> None:
+        """Start it when it is wanted and none runs."""
+        if self.process is not None and self.process.poll() is not None:
+            if self.process.returncode:
+                _log.warning("not finished", extra={"facts": {"code": self.process.returncode}})
+            self.process = None
+        if self.asked and self.process is None:
+            self.asked, self.process = False, subprocess.Popen(_command(self.app, "--finish"), cwd=self.app.root)
+
+
+@contextmanager
+def _finishing(app: App) -> Iterator[Finishing]:
+    finishing = Finishing(app)
+    try:
+        yield finishing
+    finally:
+        if finishing.process is not None:
+            finishing.process.kill()  # it begins anew with the next start
+            finishing.process.wait()
+
+
+@contextmanager
+def _ending(children: list[Child]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for child in children:
+            dismiss(child)
+
+
+def _command(app: App, task: str) -> list[str]:
+    which = ["--project", str(app.root), "--profile", app.settings.profile]
+    return [sys.executable, "-m", "ecluse.resident", *which, task]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
