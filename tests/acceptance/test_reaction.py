@@ -159,5 +159,7 @@ def test_a_training_that_fails_is_told_and_decided(tmp_path: Path) -> None:
     broken = PROJECT.replace("C=strength", "C=-strength")
     (app.root / "project.py").write_text(broken)
     rows = list(app.react())
-    assert _kinds(rows) == ["Retrain", "run.failed", "Nothing"]
+    assert _kinds(rows) == ["Retrain", "run.failed", "Wait"]
+    assert "attempt 1 of 3 failed" in rows[-1].event.reason
+    assert list(app.react()) == [], "the next attempt is not due yet"
     assert app.world.state.rollout("churn").champion == 1

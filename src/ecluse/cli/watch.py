@@ -1,4 +1,4 @@
-"""Commands about watching and reacting: monitor, outcomes, loop run, loop status."""
+"""Commands about watching: monitor, outcomes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Annotated
 
 from ecluse.cli.console import Group, Option, Reply, Shell, table, verdict_table
 from ecluse.cli.models import ModelName
-from ecluse.core.event import LedgerRow
 from ecluse.core.instants import parse_duration
 
 
@@ -41,35 +40,7 @@ def outcomes(shell: Shell, *, model: ModelName = None) -> Reply:
     return Reply(report, text, refused=report.verdict.breached)
 
 
-def run(shell: Shell) -> Reply:
-    """Handle every event nobody has handled yet: retrain, gate, release or refuse by policy; durable across kills."""
-    shell.say("handling events")
-    rows = shell.app.react()
-    shell.app.finish()
-    if not rows:
-        return Reply([], "nothing to do")
-    return Reply(rows, table(["#", "what", "model", "version", "why"], [_row(row) for row in rows]))
-
-
-def _row(row: LedgerRow) -> tuple[object, ...]:
-    e = row.event
-    return row.sequence, str(e.evidence.get("command") or e.kind), e.model, e.version, e.reason
-
-
-def status(shell: Shell) -> Reply:
-    """What the loop decided, and what waits for it."""
-    every = list(shell.app.world.state.ledger())
-    decided = [r for r in every if r.event.kind == "loop.decided"][-20:]
-    waiting = shell.app.waiting()
-    text = table(["#", "decided", "model", "version", "why"], [_row(row) for row in decided])
-    text += f"\n\n{len(waiting)} events wait for `ecluse loop run`"
-    return Reply({"decided": decided, "waiting": waiting}, text)
-
-
 def register(app: Group) -> None:
     """Add these commands."""
     app.add(monitor)
     app.add(outcomes)
-    loop = app.nest("loop", "The control loop: react to events, see what it decided.")
-    loop.add(run)
-    loop.add(status)

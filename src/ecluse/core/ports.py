@@ -18,6 +18,7 @@ from ecluse.core.document import Document, Signed
 from ecluse.core.event import Event, LedgerRow
 from ecluse.core.expression import Value
 from ecluse.core.journal import Expired, Start
+from ecluse.core.lease import Leases
 from ecluse.core.rollout import Rollout
 from ecluse.core.snapshot import Snapshot
 from ecluse.core.version import GateReport, ModelVersion, Run, Stage
@@ -36,7 +37,7 @@ class Clock(Protocol):
         ...
 
 
-class State(Protocol):
+class State(Leases, Protocol):
     """The authority: runs, versions, stages, rollouts, reports, ledger, declaration, outbox; one transaction per call."""
 
     def append(self, event: Event) -> LedgerRow:

@@ -14,8 +14,9 @@ from ecluse.core.ports import Step, World
 from ecluse.core.project import Project
 from ecluse.core.settings import Settings
 from ecluse.loop.child import Child, Ended, Order, dismiss, give, spawn, wait_for
-from ecluse.loop.commands import Command, Gate, Promote, Retrain
+from ecluse.loop.commands import Alert, Command, Gate, Promote, Retrain
 from ecluse.loop.gate import gate
+from ecluse.loop.pause import stop_if_paused
 from ecluse.loop.promote import promote
 from ecluse.loop.register import register
 
@@ -26,7 +27,7 @@ REFUSALS = (Conflict, Corrupt, NotAllowed, NotFound)
 @dataclass(frozen=True)
 class Hands:
     """What the chain of one event works with: the ports, the step that remembers, and the name it acts under (``origin`` its event);
-    ``warm`` are training processes that wait for an order already.
+    ``warm`` are training processes that wait for an order already, ``running`` those that work.
     """
 
     world: World
@@ -35,11 +36,21 @@ class Hands:
     step: Step
     origin: int
     warm: list[Child] = field(default_factory=list)
+    running: list[Child] = field(default_factory=list)
 
     @property
     def actor(self) -> str:
-        """Who acts, for the ledger: unique to the event, so that what was done for it can be found again."""
-        return f"loop, event {self.origin}"
+        """Who acts, for the ledger."""
+        return actor_of(self.origin)
+
+
+def actor_of(origin: int) -> str:
+    """Whom the ledger names for a chain's doings: unique to its event, so that what was done for it can be found again.
+
+    >>> actor_of(7)
+    'loop, event 7'
+    """
+    return f"loop, event {origin}"
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,8 @@ def carry_out(hands: Hands, command: Command, reproduced: bool | None) -> Done:
         return _gate(hands, command, reproduced)
     if isinstance(command, Promote):
         return _promote(hands, command)
+    if isinstance(command, Alert):
+        hands.step(f"alert {command.model}", lambda: _alert(hands, command))
     return Done(None)
 
 
@@ -88,6 +101,7 @@ def _train(hands: Hands, command: Retrain, moment: datetime) -> dict[str, Any]:
         if second is None or row.event.kind != "run.finished":
             return {"event": row.sequence, "reproduced": None}
         again = wait_for(second)
+        stop_if_paused(world)
         return {"event": row.sequence, "reproduced": again.answer.get("bundle") == row.event.evidence.get("bundle")}
     finally:
         if second is not None:
@@ -97,6 +111,7 @@ def _train(hands: Hands, command: Retrain, moment: datetime) -> dict[str, Any]:
 def _begin(hands: Hands, order: Order) -> Child:
     child = hands.warm.pop() if hands.warm else spawn(hands.world.root)
     give(child, order)
+    hands.running.append(child)
     return child
 
 
@@ -109,12 +124,21 @@ def _trained(hands: Hands, command: Retrain, order: Order) -> LedgerRow:
     if (row := told()) is not None:
         return row
     ended = wait_for(_begin(hands, order))
+    stop_if_paused(hands.world)  # then it did not fail: it was ended
     return told() or _tell_failure(hands, command, ended)
 
 
 def _tell_failure(hands: Hands, command: Retrain, ended: Ended) -> LedgerRow:
     event = Event("run.failed", hands.world.clock.now(), hands.actor, command.model, reason=ended.why)
     return hands.world.state.append(event)
+
+
+def _alert(hands: Hands, command: Alert) -> int:
+    row = find(hands.world, hands.origin - 1, hands.actor, command.model, "alert.raised")
+    if row is None:
+        now = hands.world.clock.now()
+        row = hands.world.state.append(Event("alert.raised", now, hands.actor, command.model, reason=command.reason))
+    return row.sequence
 
 
 def _gate(hands: Hands, command: Gate, reproduced: bool | None) -> Done:

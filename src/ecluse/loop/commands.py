@@ -57,7 +57,29 @@ class Nothing:
     reason: str
 
 
-Command = Retrain | Gate | Promote | Wait | Nothing
+@tagged
+@dataclass(frozen=True)
+class Suppress:
+    """A trigger leads to no retraining now: ``why`` names the rule, ``until`` when it ends; ``again``: the cause is looked at again then."""
+
+    model: str
+    reason: str
+    why: str
+    trigger: str
+    until: datetime | None = None
+    again: bool = False
+
+
+@tagged
+@dataclass(frozen=True)
+class Alert:
+    """Call a person."""
+
+    model: str
+    reason: str
+
+
+Command = Retrain | Gate | Promote | Wait | Nothing | Suppress | Alert
 
 
 def command_to_plain(command: Command) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Decide: what follows from an event, by policy. Pure: an event and the facts of the moment in, commands out.
 
     drift.detected      -> Retrain, or Wait for a person
+    trigger.raised      -> the same; a person's own asking is always heard (what holds a retraining back stands in guard.py)
     run.finished        -> Gate (which registers it first), or Wait for a person, or Nothing: it is a version's twin
     run.failed          -> Wait for labels, or Nothing
     version.registered  -> Gate
@@ -19,7 +20,9 @@ from ecluse.core.loop_settings import Policy
 from ecluse.core.version import GateReport, ModelVersion, Stage
 from ecluse.loop.commands import Command, Gate, Nothing, Promote, Retrain, Wait
 
-KINDS = frozenset({"drift.detected", "run.finished", "run.failed", "version.registered", "version.gated"})
+KINDS = frozenset(
+    {"drift.detected", "trigger.raised", "run.finished", "run.failed", "version.registered", "version.gated"}
+)
 """The events that may lead to a decision."""
 
 
@@ -47,6 +50,8 @@ def decide(event: Event, facts: Facts, policy: Policy) -> tuple[Command, ...]:
     """
     if event.kind == "drift.detected":
         return (_on_drift(event, facts, policy),)
+    if event.kind == "trigger.raised":
+        return (_on_trigger(event, facts, policy),)
     if event.kind == "run.failed":
         return (_on_failure(event),)
     if event.kind in ("run.finished", "version.registered"):
@@ -63,6 +68,15 @@ def _on_drift(event: Event, facts: Facts, policy: Policy) -> Command:
     if policy.retrain == "manual":
         return Wait(f"retraining is manual: version {event.version} drifted, run `ecluse train`")
     return Retrain(event.model, facts.sequence, f"drift of version {event.version}: {event.reason}")
+
+
+def _on_trigger(event: Event, facts: Facts, policy: Policy) -> Command:
+    if event.version is not None and facts.champion != event.version:
+        return Nothing(f"it was about version {event.version}, which is no longer in Production")
+    trigger = event.evidence.get("trigger", "")
+    if policy.retrain == "manual" and trigger != "manual":
+        return Wait(f"retraining is manual: {trigger}: {event.reason}; run `ecluse train`")
+    return Retrain(event.model, facts.sequence, f"{trigger}: {event.reason}")
 
 
 def _on_failure(event: Event) -> Command:

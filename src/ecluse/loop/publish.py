@@ -64,7 +64,7 @@ def build_document(world: World, settings: Settings) -> Document:
     """The document of the state as of one generation. Raises Unavailable."""
     for _ in range(ATTEMPTS):
         generation = world.state.generation()
-        models = {name: served_model(world, settings, name) for name in _models(world)}
+        models = {name: served_model(world, settings, name) for name in known_models(world)}
         document = Document(
             format=FORMAT,
             project=settings.project or world.root.name,
@@ -127,7 +127,7 @@ def can_serve(version: ModelVersion) -> bool:
     return not version.pruned and version.stage is not Stage.REJECTED
 
 
-def _models(world: World) -> list[str]:
+def known_models(world: World) -> list[str]:
     """Every model that was declared or has versions: one without a champion is known, and not ready."""
     declaration = world.state.declaration()
     declared = {} if declaration is None else json.loads(declaration)

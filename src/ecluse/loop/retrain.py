@@ -181,6 +181,7 @@ def _record(
         "dataset": run.dataset,
         "recipe": run.recipe,
         "rows": dict(run.rows),
+        "seconds": round(run.seconds, 3),
         judged_by: run.metrics["validation"].get(judged_by),
     }
     world.state.add_run(run, Event("run.finished", world.clock.now(), actor, run.model, evidence=evidence))

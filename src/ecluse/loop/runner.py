@@ -1,58 +1,103 @@
 """Runner: events nobody has handled yet, each with the chain it sets off: decide, do, and again for the event that follows.
 
 A chain is one durable piece of work named after its event; its steps are remembered, so a killed process goes on where it was, and the same
-event handled twice is handled once. What was decided, and of which event, is in the ledger as ``loop.decided``.
+event handled twice is handled once. What was decided, and of which event, is in the ledger as ``loop.decided``, or as ``trigger.suppressed``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ecluse.core.errors import NotFound
+from ecluse.core.errors import Conflict, NotFound
 from ecluse.core.event import Event, LedgerRow
 from ecluse.core.ports import Durable, Step, World
 from ecluse.core.project import Project
 from ecluse.core.settings import Settings
-from ecluse.loop.carry_out import Hands, carry_out
+from ecluse.loop.asking import raise_due
+from ecluse.loop.carry_out import Done, Hands, actor_of, carry_out
 from ecluse.loop.child import Child, dismiss, spawn
-from ecluse.loop.commands import Command, Nothing, Retrain, command_from_plain, command_to_plain
+from ecluse.loop.commands import Command, Nothing, Retrain, Suppress, Wait, command_from_plain, command_to_plain
 from ecluse.loop.decide import KINDS, Facts, decide
+from ecluse.loop.guard import Case, guard
+from ecluse.loop.keep import LEASE_SECONDS, kept
+from ecluse.loop.pause import paused, stop_if_paused
 from ecluse.loop.publish import converge
+from ecluse.loop.story import story_so_far
+from ecluse.loop.triggers import trigger_of
 
 HANDLED = "loop.handled"
 WORK = "event"
-DECIDED = "loop.decided"
+DECIDED, SUPPRESSED = "loop.decided", "trigger.suppressed"
+TRIGGERS = frozenset({"drift.detected", "trigger.raised"})
+"""The events that ask for a retraining: their chains hold the model's lease."""
+
+Do = Callable[[Hands, Command, bool | None], Done]
 
 
 def unhandled(world: World) -> list[LedgerRow]:
     """Events that may lead to a decision and that no chain has dealt with, oldest first. Linear in the ledger behind the mark."""
+    return _look(world)[0]
+
+
+def _look(world: World) -> tuple[list[LedgerRow], set[int]]:
+    """The unhandled events, and the events any decision was told of."""
     rows = list(world.state.ledger(after=_mark(world)))
-    within = {
-        row.event.evidence["cause"]
-        for row in rows
-        if row.event.kind == DECIDED and row.event.evidence["cause"] != row.event.evidence["origin"]
-    }
-    return [row for row in rows if row.event.kind in KINDS and row.sequence not in within]
+    decided = [row.event.evidence for row in rows if row.event.kind in (DECIDED, SUPPRESSED)]
+    within = {told["cause"] for told in decided if told["cause"] != told["origin"]}
+    waiting = [row for row in rows if row.event.kind in KINDS and row.sequence not in within]
+    return waiting, {told["cause"] for told in decided}
 
 
 def react(world: World, settings: Settings, durable: Durable) -> Sequence[LedgerRow]:
     """Handle every event nobody has handled yet, oldest first, until nothing new follows; returns the rows added on the way.
 
-    Raises Unavailable: then what was begun goes on with the next call.
+    What is due by the clock or the data is raised first. A paused loop does nothing. Raises Unavailable: then what was begun goes on with
+    the next call.
     """
+    if paused(world) is not None:
+        return []
     converge(world, settings)  # what an interrupted promotion left unpublished
     begun = newest = _newest(world)
-    while rows := unhandled(world):
-        row = rows[0]
-        durable.run(f"{WORK}-{row.sequence}-{row.hash[:12]}", WORK, row.sequence)
-        world.state.set_meta(HANDLED, str(row.sequence))
+    raise_due(world, settings)
+    while (looked := _look(world))[0] and paused(world) is None:
+        for row in looked[0]:
+            chained = not _settled(world, settings, row, looked[1])
+            if chained:
+                durable.run(f"{WORK}-{row.sequence}-{row.hash[:12]}", WORK, row.sequence)
+            world.state.set_meta(HANDLED, str(row.sequence))
+            if chained or paused(world) is not None:
+                break  # a chain deals with later rows too: look again
         newest = _newest(world)
-    # Everything up to a row read *before* the last look: what others add meanwhile is not skipped.
-    world.state.set_meta(HANDLED, str(newest))
+    if paused(world) is None and newest != _mark(world):
+        # Everything up to a row read *before* the last look: what others add meanwhile is not skipped.
+        world.state.set_meta(HANDLED, str(newest))
     return [row for row in world.state.ledger(after=begun) if row.event.actor.startswith("loop")]
+
+
+def _settled(world: World, settings: Settings, row: LedgerRow, told: set[int]) -> bool:
+    """Whether the event led to nothing that needs doing; that is told at once, without the cost of durable work."""
+    if row.sequence in told:
+        return False
+    commands, number = resolve(world, settings, row)
+    if not all(isinstance(command, Suppress | Wait | Nothing) for command in commands):
+        return False
+    for command in commands:
+        _write(world, row, row.sequence, command, number)
+    return True
+
+
+def resolve(world: World, settings: Settings, row: LedgerRow) -> tuple[tuple[Command, ...], int | None]:
+    """What follows from an event now, guard rails asked, and the version it is about. Changes nothing."""
+    event, own = row.event, settings.for_model(row.event.model)
+    facts = gather(world, event, row.sequence)
+    history = story_so_far(world).of(event.model)
+    case = Case(event, row.sequence, history, own.triggers, world.clock.now())
+    number = event.version if facts.version is None else facts.version.number
+    return guard(decide(event, facts, own.policy), case), number
 
 
 @contextmanager
@@ -60,11 +105,12 @@ def warm_children(world: World, settings: Settings) -> Iterator[list[Child]]:
     """Training processes getting ready for the retraining that is about to be decided (none when none is); ended when nobody used them."""
     children: list[Child] = []
     try:
-        for row in unhandled(world):
-            own = settings.for_model(row.event.model)
-            commands = decide(row.event, gather(world, row.event, row.sequence), own.policy)
-            if not children and any(isinstance(command, Retrain) for command in commands):
-                children.extend(spawn(world.root) for _ in range(2 if own.gates.reproducible else 1))
+        for row in unhandled(world) if paused(world) is None else ():
+            commands, _ = resolve(world, settings, row)
+            if any(isinstance(command, Retrain) for command in commands):
+                twice = settings.for_model(row.event.model).gates.reproducible
+                children.extend(spawn(world.root) for _ in range(2 if twice else 1))
+                break
         yield children
     finally:
         for child in children:
@@ -72,19 +118,51 @@ def warm_children(world: World, settings: Settings) -> Iterator[list[Child]]:
 
 
 def handle(
-    world: World, project: Project, settings: Settings, warm: list[Child], step: Step, sequence: int
+    world: World,
+    project: Project,
+    settings: Settings,
+    warm: list[Child],
+    step: Step,
+    sequence: int,
+    do: Do = carry_out,
 ) -> list[int]:
-    """The chain of one event: the numbers of the events it led through, itself first. Raises Unavailable."""
+    """The chain of one event: the numbers of the events it led through, itself first. Raises Unavailable, also when the loop is paused.
+
+    The chain of a trigger holds the lease on its model's retraining, and all it writes is fenced by it: when another process took over while
+    this one slept, nothing of it is registered or released. ``do`` carries a command out (a simulation has its own).
+    """
+    stop_if_paused(world)
+    row = _row(world, sequence)
     hands = Hands(world, project, settings, step, sequence, warm)
-    through: list[int] = []
-    following: int | None = sequence
+    if row.event.kind not in TRIGGERS:
+        return _chain(hands, do)
+    lease = world.state.take_lease(f"retrain/{row.event.model}", f"event {sequence} {row.hash[:12]}", LEASE_SECONDS)
+    if lease is None:
+        _give_way(world, row, "running", "another process retrains the model now")
+        return [sequence]
+    try:
+        with kept(world, lease, hands.running):
+            return _chain(replace(hands, world=replace(world, state=world.state.fenced(lease))), do)
+    except Conflict as lost:
+        if world.state.renew_lease(lease):
+            raise
+        _give_way(world, row, "lease_lost", str(lost))
+        return [sequence]
+    finally:
+        world.state.release_lease(lease)
+
+
+def _chain(hands: Hands, do: Do) -> list[int]:
+    step, through = hands.step, []
+    following: int | None = hands.origin
     reproduced: bool | None = None
     while following is not None:
         cause, following = following, None
         through.append(cause)
         for plain in step(f"decide {cause}", partial(_decide, hands, cause)):
+            stop_if_paused(hands.world)
             command = command_from_plain(plain)
-            done = carry_out(hands, command, reproduced)
+            done = do(hands, command, reproduced)
             following, reproduced = done.event, done.reproduced
             if done.refused:
                 step(f"refuse {cause}", partial(_refuse, hands, cause, done.refused))
@@ -93,24 +171,42 @@ def handle(
 
 def _decide(hands: Hands, cause: int) -> list[dict[str, Any]]:
     """Decide, and tell the ledger; what was told before this process was killed stands."""
-    told = [row.event.evidence for row in hands.world.state.ledger(after=cause) if row.event.kind == DECIDED]
-    before = [e["plan"] for e in told if e["cause"] == cause and e["origin"] == hands.origin]
+    told = (row.event for row in hands.world.state.ledger(after=cause) if row.event.kind in (DECIDED, SUPPRESSED))
+    before = [e.evidence["plan"] for e in told if (e.evidence["cause"], e.evidence["origin"]) == (cause, hands.origin)]
     if before:
         return before
-    event = _row(hands.world, cause).event
-    facts = gather(hands.world, event, cause)
-    commands = decide(event, facts, hands.settings.for_model(event.model).policy)
+    row = _row(hands.world, cause)
+    commands, number = resolve(hands.world, hands.settings, row)
     for command in commands:
-        _tell(hands, event, cause, command, event.version if facts.version is None else facts.version.number)
+        _write(hands.world, row, hands.origin, command, number)
     return [command_to_plain(command) for command in commands]
 
 
 def _refuse(hands: Hands, cause: int, why: str) -> int:
     """What a command could not do is a decision too: it stays undone."""
-    event = _row(hands.world, cause).event
-    facts = gather(hands.world, event, cause)
-    number = event.version if facts.version is None else facts.version.number
-    return _tell(hands, event, cause, Nothing(why), number)
+    row = _row(hands.world, cause)
+    facts = gather(hands.world, row.event, cause)
+    number = row.event.version if facts.version is None else facts.version.number
+    return _write(hands.world, row, hands.origin, Nothing(why), number)
+
+
+def _give_way(world: World, row: LedgerRow, why: str, reason: str) -> None:
+    event = row.event
+    _write(world, row, row.sequence, Suppress(event.model, reason, why, trigger_of(event)), event.version)
+
+
+def _write(world: World, row: LedgerRow, origin: int, command: Command, version: int | None) -> int:
+    evidence = {
+        "command": type(command).__name__,
+        "cause": row.sequence,
+        "origin": origin,
+        "plan": command_to_plain(command),
+    }
+    if isinstance(command, Suppress):
+        evidence |= {"why": command.why, "trigger": command.trigger}
+    kind = SUPPRESSED if isinstance(command, Suppress) else DECIDED
+    fact = Event(kind, world.clock.now(), actor_of(origin), row.event.model, version, command.reason, evidence)
+    return world.state.append(fact).sequence
 
 
 def gather(world: World, event: Event, sequence: int) -> Facts:
@@ -129,17 +225,6 @@ def gather(world: World, event: Event, sequence: int) -> Facts:
         version=version,
         report=None if version is None else state.report(event.model, version.number),
     )
-
-
-def _tell(hands: Hands, event: Event, cause: int, command: Command, version: int | None) -> int:
-    evidence = {
-        "command": type(command).__name__,
-        "cause": cause,
-        "origin": hands.origin,
-        "plan": command_to_plain(command),
-    }
-    fact = Event(DECIDED, hands.world.clock.now(), hands.actor, event.model, version, command.reason, evidence)
-    return hands.world.state.append(fact).sequence
 
 
 def _row(world: World, sequence: int) -> LedgerRow:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from ecluse.adapters.database import queries
 from ecluse.adapters.database.connection import BUSY_SECONDS, Database
+from ecluse.adapters.database.leases import LeaseTable
 from ecluse.core.codec import canonical, digest_bytes, from_plain
 from ecluse.core.errors import Conflict, Corrupt, DeclarationError, InvalidInput, NotAllowed, NotFound
 from ecluse.core.event import KINDS, Event, LedgerRow, chain_hash
@@ -25,7 +26,7 @@ T = TypeVar("T")
 PAGE = 500
 
 
-class SqliteState:
+class SqliteState(LeaseTable):
     """The state in ``path``, made when it is first used. Safe from several threads and processes at once."""
 
     def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:

@@ -1,0 +1,280 @@
+"""Triggers: what the ledger says of each model's retrainings, as a pure fold over its rows, and which triggers are due by it.
+
+The order of rows is their sequence, never their clock: when a clock was set back, what a row says happened earlier counts as having happened
+no later than the rows after it, so that a jump neither hides a retraining nor holds the next one back for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from ecluse.core.event import Event, LedgerRow
+from ecluse.core.instants import format_duration, parse_instant
+from ecluse.core.loop_settings import Triggers
+
+KEPT = 200
+"""Retrainings remembered; more than any budget of a day asks about."""
+DECISIONS = ("loop.decided", "trigger.suppressed")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A retraining that was decided: by the chain of event ``origin``, at ``time``; ``seconds`` it trained, once it has ``ended``."""
+
+    origin: int
+    time: datetime
+    seconds: float = 0.0
+    ended: bool = False
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A cause that is to be looked at again at ``until``: ``cause`` is the row that said so, ``trigger`` what asks then."""
+
+    cause: int
+    until: datetime
+    trigger: str
+    reason: str
+    version: int | None = None
+
+
+@dataclass(frozen=True)
+class History:
+    """One model's past. ``failures`` in a row of the loop's trainings; ``failed`` the row of the newest; ``keys`` the first row of each cause;
+    ``streak`` windows breached in a row; ``trained`` per run the row of its end and the rows of each table before it.
+    """
+
+    starts: tuple[Start, ...] = ()
+    failures: int = 0
+    failed: int = 0
+    keys: Mapping[str, int] = field(default_factory=dict)
+    streak: int = 0
+    window: str = ""
+    breached: bool = False
+    watched: int | None = None
+    deferred: Deferred | None = None
+    trained: Mapping[str, tuple[int, Mapping[str, int]]] = field(default_factory=dict)
+    trained_at: datetime | None = None
+    trained_by: int = 0
+
+    @property
+    def running(self) -> Start | None:
+        """The retraining that has not ended."""
+        return next((start for start in reversed(self.starts) if not start.ended), None)
+
+
+@dataclass(frozen=True)
+class Story:
+    """All models' histories up to row ``sequence`` (whose ``hash`` names the ledger), and the rows each table was given."""
+
+    sequence: int = 0
+    hash: str = ""
+    tables: Mapping[str, int] = field(default_factory=dict)
+    models: Mapping[str, History] = field(default_factory=dict)
+
+    def of(self, model: str) -> History:
+        """A model's history."""
+        return self.models.get(model, NEW)
+
+
+NEW = History()
+
+
+def tell(story: Story, rows: Iterable[LedgerRow]) -> Story:
+    """The story with these rows, which follow it in the ledger. Linear in the rows.
+
+    >>> tell(Story(), []).of("churn").starts
+    ()
+    """
+    tables, models = dict(story.tables), dict(story.models)
+    for row in rows:
+        story = replace(story, sequence=row.sequence, hash=row.hash)
+        event = row.event
+        if event.kind == "data.ingested":
+            name = str(event.evidence.get("table", ""))
+            tables[name] = tables.get(name, 0) + int(event.evidence.get("rows", 0))
+        elif event.model and (change := _CHANGES.get(event.kind)) is not None:
+            models[event.model] = change(models.get(event.model, NEW), row, tables)
+    return replace(story, tables=tables, models=models)
+
+
+def trigger_of(event: Event) -> str:
+    """What kind of trigger an event is: a breach of realised performance alone is ``performance``.
+
+    >>> from datetime import UTC, datetime
+    >>> trigger_of(
+    ...     Event("trigger.raised", datetime(2024, 1, 31, tzinfo=UTC), "ana", "churn", evidence={"trigger": "manual"})
+    ... )
+    'manual'
+    """
+    if event.kind == "drift.detected":
+        checks = {str(finding.get("check", "")) for finding in event.evidence.get("findings", ())}
+        return "performance" if checks and checks <= {"performance"} else "drift"
+    return str(event.evidence.get("trigger") or event.kind)
+
+
+def key_of(event: Event) -> str:
+    """What makes two triggers the same cause; empty where nothing does."""
+    return str(event.evidence.get("key") or "")
+
+
+@dataclass(frozen=True)
+class Due:
+    """A trigger to raise: ``key`` makes it one cause however often it is looked at, ``deferred`` is the row it comes from, and with a
+    ``version`` it holds only while that one is champion.
+    """
+
+    trigger: str
+    key: str
+    reason: str
+    deferred: int = 0
+    version: int | None = None
+
+
+def due(history: History, triggers: Triggers, now: datetime, *, run: str = "", tables: Mapping[str, int]) -> list[Due]:
+    """The triggers to raise now: what was deferred until now, the schedule, and data that is new since the champion's ``run``.
+
+    ``tables``: rows each table of the model's labels was given by now. Nothing is due while a retraining runs, nor twice for one cause.
+    """
+    if history.running is not None:
+        return []
+    found = [*_deferred(history, now), *_scheduled(history, triggers, now), *_grown(history, triggers, run, tables)]
+    return [each for each in found if each.key not in history.keys]
+
+
+def _deferred(history: History, now: datetime) -> list[Due]:
+    later = history.deferred
+    if later is None or now < later.until:
+        return []
+    return [Due(later.trigger, f"deferred/{later.cause}", later.reason, later.cause, later.version)]
+
+
+def _scheduled(history: History, triggers: Triggers, now: datetime) -> list[Due]:
+    last = history.trained_at
+    if triggers.every is None or last is None or now - last < triggers.every:
+        return []
+    return [Due("schedule", f"schedule/{history.trained_by}", f"trained {format_duration(now - last)} ago")]
+
+
+def _grown(history: History, triggers: Triggers, run: str, tables: Mapping[str, int]) -> list[Due]:
+    if run not in history.trained:
+        return []
+    since, before = history.trained[run]
+    found = []
+    for name, rows in tables.items():
+        had = before.get(name, 0)
+        more = rows - had
+        enough = bool(triggers.new_rows) and more >= triggers.new_rows
+        enough |= bool(triggers.new_share) and had > 0 and more / had >= triggers.new_share
+        if enough:
+            found.append(
+                Due("new_data", f"new_data/{name}/{since}", f"{more:,} rows of {name} since the {had:,} before")
+            )
+    return found[:1]
+
+
+# ------------------------------------------------------------------------------------------------------ what each fact changes
+
+
+def _raised(history: History, row: LedgerRow, tables: Mapping[str, int]) -> History:
+    history = _cause(history, row)
+    if trigger_of(row.event) == "manual":
+        history = replace(history, failures=0)
+    later = history.deferred
+    if later is not None and row.event.evidence.get("deferred") == later.cause:
+        history = replace(history, deferred=None)
+    return history
+
+
+def _cause(history: History, row: LedgerRow) -> History:
+    key = key_of(row.event)
+    if not key or key in history.keys:
+        return history
+    return replace(history, keys={**history.keys, key: row.sequence})
+
+
+def _judged(history: History, row: LedgerRow, tables: Mapping[str, int]) -> History:
+    window, version = key_of(row.event), row.event.version
+    if window == history.window:
+        return history
+    calm = not history.breached or version != history.watched
+    return replace(history, window=window, breached=False, watched=version, streak=0 if calm else history.streak)
+
+
+def _drifted(history: History, row: LedgerRow, tables: Mapping[str, int]) -> History:
+    history = _cause(_judged(history, row, tables), row)
+    return history if history.breached else replace(history, breached=True, streak=history.streak + 1)
+
+
+def _decided(history: History, row: LedgerRow, tables: Mapping[str, int]) -> History:
+    plan, origin = row.event.evidence.get("plan", {}), int(row.event.evidence.get("origin", 0))
+    history = _clamped(history, row.event.time)
+    kind = plan.get("kind")
+    if kind == "Retrain" and all(start.origin != origin for start in history.starts):
+        starts = (*history.starts, Start(origin, row.event.time))[-KEPT:]
+        return replace(history, starts=starts, deferred=None, streak=0, breached=False)
+    if kind == "Suppress":
+        history = _ended(history, origin, 0.0)  # a retraining that could not go on, or none
+    return replace(history, deferred=_later(history, row, plan))
+
+
+def _later(history: History, row: LedgerRow, plan: Mapping[str, object]) -> Deferred | None:
+    """What is to be looked at again: the earliest of what was deferred already and what this decision defers."""
+    until, before = plan.get("until"), history.deferred
+    again = plan.get("again") or (plan.get("kind") == "Wait" and row.event.evidence.get("cause") == history.failed)
+    if not until or not again:
+        return before
+    trigger = str(plan.get("trigger") or "retry")
+    later = Deferred(row.sequence, parse_instant(str(until)), trigger, str(plan["reason"]), row.event.version)
+    return later if before is None or later.until < before.until else before
+
+
+def _clamped(history: History, now: datetime) -> History:
+    """Nothing happened later than what follows it: the clock was set back in between."""
+    if history.starts and history.starts[-1].time > now:
+        history = replace(history, starts=tuple(replace(s, time=min(s.time, now)) for s in history.starts))
+    if history.trained_at is not None and history.trained_at > now:
+        history = replace(history, trained_at=now)
+    return history
+
+
+def _finished(history: History, row: LedgerRow, tables: Mapping[str, int]) -> History:
+    run, event = str(row.event.evidence.get("run", "")), row.event
+    history = _ended(history, _origin(event), float(event.evidence.get("seconds", 0.0)))
+    trained = {**history.trained, run: (row.sequence, dict(tables))}
+    return replace(history, failures=0, trained=trained, trained_at=event.time, trained_by=row.sequence)
+
+
+def _failed(history: History, row: LedgerRow, tables: Mapping[str, int]) -> History:
+    origin, event = _origin(row.event), row.event
+    if not origin:
+        return history  # a person's own training
+    history = _ended(history, origin, float(event.evidence.get("seconds", 0.0)))
+    early = event.evidence.get("waits_until") is not None
+    return replace(history, failed=row.sequence, failures=history.failures + (not early))
+
+
+def _ended(history: History, origin: int, seconds: float) -> History:
+    if not any(start.origin == origin and not start.ended for start in history.starts):
+        return history
+    ended = (replace(s, ended=True, seconds=seconds) if s.origin == origin else s for s in history.starts)
+    return replace(history, starts=tuple(ended))
+
+
+def _origin(event: Event) -> int:
+    """The event whose chain told this; 0 when a person did."""
+    word, _, number = event.actor.rpartition(" ")
+    return int(number) if word == "loop, event" and number.isdigit() else 0
+
+
+_CHANGES = {
+    "trigger.raised": _raised,
+    "drift.detected": _drifted,
+    "monitor.judged": _judged,
+    "loop.decided": _decided,
+    "trigger.suppressed": _decided,
+    "run.finished": _finished,
+    "run.failed": _failed,
+}
