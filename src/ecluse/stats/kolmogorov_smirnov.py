@@ -76,6 +76,15 @@ def from_quantiles(quantiles: ArrayLike, n_reference: int, current: ArrayLike) -
     return _judged(float(max(np.abs(after).max(), np.abs(before).max())), n_reference, c.size)
 
 
+def kolmogorov_noise(n_reference: int, n_current: int) -> float:
+    """The gap expected when nothing moved: the mean of Kolmogorov's distribution, ``sqrt(pi / 2) * ln 2``, times ``sqrt(1 / n + 1 / m)``.
+
+    >>> round(kolmogorov_noise(10_000, 1_000), 4)
+    0.0288
+    """
+    return float(np.sqrt(np.pi / 2) * np.log(2) * np.sqrt(1 / n_reference + 1 / n_current))
+
+
 def _judged(statistic: float, n: int, m: int) -> KolmogorovSmirnov:
     from scipy.special import kolmogorov
 

@@ -21,18 +21,28 @@ from ecluse.stats.histogram import Histogram, count, reference_edges, summarize
 
 Kind = Literal["number", "boolean", "category"]
 BINS = 20
+FINE = 100
+"""Finer bins, for the distances that need the shape. A multiple of ``BINS``: every edge of the one is an edge of the other."""
 
 
 @tagged
 @dataclass(frozen=True)
 class NumberReference:
-    """Inner edges and counts of quantile bins (see ``stats.histogram``), mean and standard deviation, number of missing values."""
+    """Inner edges and counts of quantile bins (see ``stats.histogram``), mean and standard deviation, number of missing values.
+
+    ``fine_edges`` and ``fine_counts`` are up to ``FINE`` bins of the same kind, ``low`` and ``high`` the least and greatest finite value:
+    empty and None in references written before there were any.
+    """
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
     missing: int
     mean: float | None
     sd: float | None
+    fine_edges: tuple[float, ...] = ()
+    fine_counts: tuple[int, ...] = ()
+    low: float | None = None
+    high: float | None = None
 
     @property
     def histogram(self) -> Histogram:
@@ -129,7 +139,19 @@ def describe_column(values: ArrayLike | Sequence[Any], kind: Kind) -> FeatureRef
         return _count(values, kind)
     x = vector([np.nan if v is None else v for v in values] if isinstance(values, list | tuple) else values)
     bins, summary = count(x, reference_edges(x, BINS)), summarize(x)
-    return NumberReference(tuple(bins.edges), tuple(bins.counts), bins.missing, summary.mean, summary.sd)
+    fine = count(x, reference_edges(x, FINE))
+    finite = x[np.isfinite(x)]
+    return NumberReference(
+        tuple(bins.edges),
+        tuple(bins.counts),
+        bins.missing,
+        summary.mean,
+        summary.sd,
+        tuple(fine.edges),
+        tuple(fine.counts),
+        float(finite.min()) if finite.size else None,
+        float(finite.max()) if finite.size else None,
+    )
 
 
 def _count(values: Any, kind: Kind) -> CategoryReference:
