@@ -20,7 +20,9 @@ class Leases(Protocol):
     """Leases kept by the authority. Their time is the machine's since it started, which nobody sets: no jump of a clock ends one early."""
 
     def take_lease(self, name: str, holder: str, seconds: float) -> Lease | None:
-        """The lease under a new token when it is free, has ended or is the same holder's (whose earlier token ends); else None."""
+        """The lease under a new token when it is free or has ended, its holder's process is dead, or it is this process's under the same name
+        (then the earlier token ends); else None.
+        """
         ...
 
     def renew_lease(self, lease: Lease) -> bool:

@@ -33,8 +33,12 @@ class _Tables:
     outbox: list[tuple[int, str, str]] = field(default_factory=list)
     mirrored: int = 0
     meta: dict[str, str] = field(default_factory=dict)
-    leases: dict[str, tuple[int, str, float]] = field(default_factory=dict)
+    leases: dict[str, tuple[int, str, str, float]] = field(default_factory=dict)
+    dead: set[str] = field(default_factory=set)
     generation: int = 0
+
+
+_FREE = (0, "", "", 0.0)
 
 
 class MemoryState:
@@ -45,29 +49,41 @@ class MemoryState:
     ) -> None:
         self._t, self._monotonic, self._wall = _Tables(), monotonic, wall
         self._fence: Lease | None = None
+        self._process = "1"
+
+    def seen_by(self, process: str) -> Self:
+        """The same state as another process sees it."""
+        seen = copy.copy(self)
+        seen._process, seen._fence = process, None
+        return seen
+
+    def kill(self, process: str) -> None:
+        """A process is dead: it holds no lease any longer."""
+        self._t.dead.add(process)
 
     # ------------------------------------------------------------- leases
 
     def take_lease(self, name: str, holder: str, seconds: float) -> Lease | None:
         """See ``core.lease.Leases``."""
-        token, held_by, until = self._t.leases.get(name, (0, "", 0.0))
-        if held_by not in ("", holder) and self._monotonic() < until:
+        token, held_by, process, until = self._t.leases.get(name, _FREE)
+        lives = self._monotonic() < until and process not in self._t.dead
+        if held_by and (held_by, process) != (holder, self._process) and lives:
             return None
-        self._t.leases[name] = (token + 1, holder, self._monotonic() + seconds)
+        self._t.leases[name] = (token + 1, holder, self._process, self._monotonic() + seconds)
         return Lease(name, holder, token + 1, seconds)
 
     def renew_lease(self, lease: Lease) -> bool:
         """See ``core.lease.Leases``."""
-        token, held_by, _ = self._t.leases.get(lease.name, (0, "", 0.0))
+        token, held_by, process, _ = self._t.leases.get(lease.name, _FREE)
         if (token, held_by) != (lease.token, lease.holder):
             return False
-        self._t.leases[lease.name] = (token, held_by, self._monotonic() + lease.seconds)
+        self._t.leases[lease.name] = (token, held_by, process, self._monotonic() + lease.seconds)
         return True
 
     def release_lease(self, lease: Lease) -> None:
         """See ``core.lease.Leases``."""
-        if self._t.leases.get(lease.name, (0, "", 0.0))[0] == lease.token:
-            self._t.leases[lease.name] = (lease.token, "", 0.0)
+        if self._t.leases.get(lease.name, _FREE)[0] == lease.token:
+            self._t.leases[lease.name] = (lease.token, "", "", 0.0)
 
     def fenced(self, lease: Lease) -> Self:
         """See ``core.lease.Leases``."""
@@ -77,7 +93,7 @@ class MemoryState:
 
     def _write(self) -> _Tables:
         lease = self._fence
-        if lease is not None and self._t.leases.get(lease.name, (0, "", 0.0))[0] != lease.token:
+        if lease is not None and self._t.leases.get(lease.name, _FREE)[0] != lease.token:
             raise Conflict(f"the lease on {lease.name} was lost", where=lease.holder)
         return self._t
 

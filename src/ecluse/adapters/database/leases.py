@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -24,14 +25,16 @@ class LeaseTable:
     _database: Database
 
     def take_lease(self, name: str, holder: str, seconds: float) -> Lease | None:
-        """The lease under a new token when it is free, has ended or is the same holder's; else None."""
-        now, boot = seconds_since_boot(), _boot()
+        """The lease under a new token when it is free or has ended, its process is dead, or it is ours; else None."""
+        now, boot, process = seconds_since_boot(), _boot(), _process(os.getpid())
         with self._database.write() as connection:
             row = connection.execute(queries.LEASE, (name,)).fetchone()
-            token, held_by, held_boot, until = row or (0, "", boot, now)
-            if held_by not in ("", holder) and held_boot == boot and now < until:
+            token, held_by, held_process, held_boot, until = row or (0, "", "", boot, now)
+            ours = (held_by, held_process) == (holder, process)
+            lives = held_boot == boot and now < until and _process(int(held_process.split()[0])) == held_process
+            if held_by and not ours and lives:
                 return None
-            connection.execute(queries.SET_LEASE, (name, holder, token + 1, boot, now + seconds))
+            connection.execute(queries.SET_LEASE, (name, holder, token + 1, process, boot, now + seconds))
         return Lease(name, holder, token + 1, seconds)
 
     def renew_lease(self, lease: Lease) -> bool:
@@ -76,6 +79,19 @@ class _Fenced(Database):
 def seconds_since_boot() -> float:
     """Seconds since the machine started, sleep included, the same in all its processes."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _process(pid: int) -> str:
+    """A process among all that ever had its number: the number and, where the system tells, when it began; empty when it is dead."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        pass  # another user's, and alive
+    except OSError:
+        return ""
+    with contextlib.suppress(OSError):
+        return f"{pid} {Path(f'/proc/{pid}/stat').read_text(encoding='ascii', errors='replace').rpartition(')')[2].split()[19]}"
+    return str(pid)
 
 
 def _boot() -> str:

@@ -50,10 +50,10 @@ TO_MIRROR = "INSERT INTO outbox (kind, reference) VALUES (?, ?)"
 PENDING = "SELECT id, kind, reference FROM outbox ORDER BY id"
 DONE = "DELETE FROM outbox WHERE id = ?"
 
-LEASE = "SELECT token, holder, boot, until FROM lease WHERE name = ?"
+LEASE = "SELECT token, holder, process, boot, until FROM lease WHERE name = ?"
 SET_LEASE = (
-    "INSERT INTO lease (name, holder, token, boot, until) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
-    " holder = excluded.holder, token = excluded.token, boot = excluded.boot, until = excluded.until"
+    "INSERT INTO lease (name, holder, token, process, boot, until) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO"
+    " UPDATE SET holder = excluded.holder, token = excluded.token, process = excluded.process, boot = excluded.boot, until = excluded.until"
 )
 RENEW_LEASE = "UPDATE lease SET until = ? WHERE name = ? AND token = ? AND holder = ?"
 FREE_LEASE = "UPDATE lease SET holder = '', until = 0 WHERE name = ? AND token = ?"
