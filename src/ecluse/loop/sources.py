@@ -7,6 +7,7 @@ again when its bytes or the project's declaration change; it holds no other up.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from ecluse.loop.materialize import materialize
 TAKEN, REFUSED, LATE = "source.taken", "source.refused", "data.late"
 LATER = (Unavailable, Conflict)
 """Errors that say nothing about a drop: it is tried again at the next look."""
+_Ready = tuple[str, str, Seen]
+"""A drop that may be taken: its moment as text that sorts (empty when its name says none), its source, what was seen of it."""
 _log = logging.getLogger("ecluse.loop.sources")
 
 
@@ -85,18 +88,26 @@ def take_arrivals(
         return ()
     fold(world, looks)
     ready = [each for name in due for each in _ready(world, project, settings, drops, looks, name, monotonic)]
-    arrived = [
-        done
-        for _, name, seen in sorted(ready, key=lambda each: (each[0], each[1], each[2].name))
-        if (done := _take(world, project, settings, drops, looks, name, seen)) is not None
-    ]
+    ready.sort(key=lambda each: (each[0], each[1], each[2].name))
+    arrived: list[Arrived] = []
+    # A data clock jumps with each moment taken: what is online must follow before the next jump makes it stale.
+    for _, together in itertools.groupby(ready, key=lambda each: each[0] if settings.time.now == "data" else ""):
+        arrived += _take_together(world, project, settings, drops, looks, list(together))
+    fold(world, looks)
+    tell_late(world, settings, looks)
+    looks.looked |= dict.fromkeys(due, monotonic)
+    return arrived
+
+
+def _take_together(
+    world: World, project: Project, settings: Settings, drops: Drops, looks: Looks, ready: Sequence[_Ready]
+) -> list[Arrived]:
+    taken = (_take(world, project, settings, drops, looks, name, seen) for _, name, seen in ready)
+    arrived = [each for each in taken if each is not None]
     if any(not each.reason for each in arrived):
         materialize(world, project, settings)
     for each in arrived:
         _tell(world, project, each)
-    fold(world, looks)
-    tell_late(world, settings, looks)
-    looks.looked |= dict.fromkeys(due, monotonic)
     return arrived
 
 
@@ -136,9 +147,10 @@ def tell_late(world: World, settings: Settings, looks: Looks) -> None:
 
 def _ready(
     world: World, project: Project, settings: Settings, drops: Drops, looks: Looks, name: str, monotonic: float
-) -> list[tuple[str, str, Seen]]:
-    """The drops of a source that are whole and new, each with its moment as text to sort by."""
-    source, now, found = settings.sources[name], _now(world), []
+) -> list[_Ready]:
+    """The drops of a source that are whole and new."""
+    source, now = settings.sources[name], _now(world)
+    found: list[_Ready] = []
     seen = drops.look(source)
     there = {(name, each.name) for each in seen}
     looks.first = {key: value for key, value in looks.first.items() if key[0] != name or key in there}
