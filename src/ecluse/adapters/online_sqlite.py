@@ -6,6 +6,7 @@ last materialisation, which can be made again.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import threading
@@ -16,7 +17,6 @@ from pathlib import Path
 import msgspec
 
 from ecluse.core.errors import Corrupt, EcluseError, Unavailable
-from ecluse.core.expression import Value
 from ecluse.core.ports import OnlineRow
 
 FORMAT = 1
@@ -50,7 +50,7 @@ class OnlineSqlite:
     """Ports Online and OnlineReads. Safe from several threads and processes; after a fork or when the file was replaced it opens anew."""
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
-        self.path, self.read_only = path, read_only
+        self.path, self.read_only, self._name = path, read_only, str(path)
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int, int] | None = None  # process, device, inode
@@ -81,9 +81,13 @@ class OnlineSqlite:
         """One statement: all rows of a key lie together. Raises Unavailable, Corrupt."""
         with self._use() as connection:
             found = connection.execute(_READ, (key,)).fetchall()
-        return {
-            view: OnlineRow(self._values(data), as_of, event) for view, as_of, event, data in found if view in views
-        }
+        return self._rows(views, found)
+
+    def _rows(self, views: Sequence[str], found: list[tuple[str, int, int | None, bytes]]) -> dict[str, OnlineRow]:
+        try:
+            return {view: OnlineRow(_decode(data), as_of, event) for view, as_of, event, data in found if view in views}
+        except msgspec.MsgspecError:
+            raise Corrupt("a row of the online store cannot be read", where=str(self.path), cure=_CURE) from None
 
     def moment(self, view: str) -> int | None:
         """See port Online. Raises Unavailable."""
@@ -92,8 +96,26 @@ class OnlineSqlite:
         return None if row is None else int(row[0])
 
     async def fetch(self, views: Sequence[str], key: str) -> Mapping[str, OnlineRow]:
-        """See :meth:`read`: microseconds from a local file, less than what leaving the loop would cost."""
-        return self.read(views, key)
+        """See :meth:`read`: microseconds from a local file, less than what leaving the loop would cost.
+
+        What the loop reads in one turn is read in one transaction: its locks are a third of a read.
+        """
+        with self._lock:
+            try:
+                connection = self._connect()
+                if not connection.in_transaction:
+                    connection.execute("BEGIN")
+                    asyncio.get_running_loop().call_soon(self._let_go)
+                found = connection.execute(_READ, (key,)).fetchall()
+            except (sqlite3.Error, OSError) as error:
+                self._drop()
+                raise _unavailable(error, self.path) from error
+        return self._rows(views, found)
+
+    def _let_go(self) -> None:
+        with self._lock:
+            if self._connection is not None and self._connection.in_transaction:
+                self._connection.execute("COMMIT")
 
     async def newest(self, view: str) -> int | None:
         """See :meth:`moment`."""
@@ -103,12 +125,6 @@ class OnlineSqlite:
         """Release the file; the next use opens it again."""
         with self._lock:
             self._drop()
-
-    def _values(self, data: bytes) -> dict[str, Value]:
-        try:
-            return _decode(data)
-        except msgspec.MsgspecError:
-            raise Corrupt("a row of the online store cannot be read", where=str(self.path), cure=_CURE) from None
 
     @contextmanager
     def _use(self) -> Iterator[sqlite3.Connection]:
@@ -123,7 +139,7 @@ class OnlineSqlite:
         if not self.read_only and not self.path.exists():
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-        status = self.path.stat()  # a store that was deleted must not go on answering from the deleted file
+        status = os.stat(self._name)  # noqa: PTH116 - on each request's path; a store that was deleted must not go on answering from the deleted file
         identity = (os.getpid(), status.st_dev, status.st_ino)
         if self._connection is None or identity != self._opened:
             self._drop()

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ecluse.core.bundle import Bundle
 from ecluse.core.document import Document, Signed
 from ecluse.core.event import Event, LedgerRow
 from ecluse.core.expression import Value
-from ecluse.core.journal import Expired, Start
+from ecluse.core.journal import Expired, Segment, Start
 from ecluse.core.lease import Leases
 from ecluse.core.rollout import Rollout
 from ecluse.core.snapshot import Snapshot
@@ -191,8 +191,7 @@ class Bundles(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class OnlineRow:
+class OnlineRow(NamedTuple):
     """One entity's values of one view. ``as_of``: the moment computed for; ``event``: of the latest event (None: no live row);
     both UTC microseconds.
     """
@@ -378,7 +377,10 @@ class Durable(Protocol):
 
 @dataclass(frozen=True)
 class World:
-    """All ports of a profile: what a handler of the loop is given besides values."""
+    """All ports of a profile: what a handler of the loop is given besides values.
+
+    ``segments``: the journal's files, where a reader may count them itself (None: record by record only).
+    """
 
     root: Path
     home: Path
@@ -393,3 +395,4 @@ class World:
     read_predictions: Callable[[datetime | None, datetime | None, int | None], Iterator[dict[str, Any]]]
     tracker: Callable[[], Tracker | None]
     actor: str
+    segments: Callable[[], Sequence[Segment]] | None = None

@@ -53,13 +53,14 @@ def make_assemble(schema: Schema) -> Assemble:
     """
     encoders = [(each.name, make_encoder(each)) for each in schema.features]
     categories = [(i, each.name) for i, each in enumerate(schema.features) if each.categories is not None]
+    plan = tuple(_Plan.of(view) for view in schema.views)
     everything = {*schema.request, *(name for view in schema.views for name in view.features)}
 
     def assemble(rows: Mapping[str, OnlineRow], given: Mapping[str, Value], now: int, as_of: int) -> Assembled:
         if given.keys() == everything:
             raw, moments, degraded = given, _NO_MOMENTS, _NOTHING
         else:
-            raw, moments, degraded = _collect(schema, rows, given, now)
+            raw, moments, degraded = _collect(schema.request, plan, rows, given, now)
         values = {**raw, **_derived(schema, raw, as_of)} if schema.derived else raw
         vector = [encode(values[name]) for name, encode in encoders]
         unseen = tuple([name for i, name in categories if vector[i] == UNSEEN])
@@ -68,62 +69,89 @@ def make_assemble(schema: Schema) -> Assemble:
     return assemble
 
 
+class _Plan(NamedTuple):
+    """A view, and what is asked of its row at each request: ``ttl`` in microseconds (0: rows do not grow stale)."""
+
+    view: StoredView
+    features: tuple[str, ...]
+    names: frozenset[str]
+    ttl: int
+
+    @classmethod
+    def of(cls, view: StoredView) -> _Plan:
+        ttl = 0 if view.ttl is None else max(1, view.ttl // timedelta(microseconds=1))
+        return cls(view, tuple(view.features), frozenset(view.features), ttl)
+
+    def in_order(self, row: OnlineRow, now: int) -> bool:
+        """A live row, fresh, of just these features: all but a few are."""
+        if row.event is None or row.values.keys() != self.names:
+            return False
+        return not self.ttl or (now - row.as_of <= self.ttl and now - row.event <= self.ttl)
+
+
 def _collect(
-    schema: Schema, rows: Mapping[str, OnlineRow], given: Mapping[str, Value], now: int
+    request: tuple[str, ...],
+    plan: tuple[_Plan, ...],
+    rows: Mapping[str, OnlineRow],
+    given: Mapping[str, Value],
+    now: int,
 ) -> tuple[Mapping[str, Value], Mapping[str, int], tuple[str, ...]]:
     raw: dict[str, Value] = {}
     moments: dict[str, int] = {}
     degraded: list[str] = []
-    for name in schema.request:
+    for name in request:
         if name not in given:
             raise FeatureProblem(
                 "feature_missing", field=name, view="", why="the request does not hold it", cure="send it"
             )
         raw[name] = given[name]
-    for view in schema.views:
+    for each in plan:
+        name = each.view.name
+        row = rows.get(name)
+        if row is not None and each.in_order(row, now) and given.keys().isdisjoint(each.names):
+            moments[name] = row.as_of
+            for feature in each.features:
+                raw[feature] = row.values[feature]
+            continue
         wanted: list[str] = []
-        for name in view.features:
-            if name in given:
-                raw[name] = given[name]
+        for feature in each.features:
+            if feature in given:
+                raw[feature] = given[feature]
             else:
-                wanted.append(name)
+                wanted.append(feature)
         if not wanted:
             continue
-        row = rows.get(view.name)
         if row is not None:
-            moments[view.name] = row.as_of
-        stored, why = _stored(view, wanted, row, now)
+            moments[name] = row.as_of
+        stored, why = _stored(each, wanted, row, now)
         raw.update(stored)
         if why:
-            degraded.append(f"{view.name}: {why}")
+            degraded.append(f"{name}: {why}")
     return raw, moments, tuple(degraded)
 
 
-def _stored(view: StoredView, wanted: list[str], row: OnlineRow | None, now: int) -> tuple[dict[str, Value], str]:
+def _stored(plan: _Plan, wanted: list[str], row: OnlineRow | None, now: int) -> tuple[dict[str, Value], str]:
     """The wanted values of a view and why they are not in order ("" when they are). Raises FeatureProblem where that is refused."""
-    problem = _problem(view, wanted, row, now)
+    problem = _problem(plan.ttl, wanted, row, now)
     if problem is None:
         assert row is not None
         return {name: row.values[name] for name in wanted}, ""
     code, field, why = problem
-    if view.missing == "refuse":
+    if plan.view.missing == "refuse":
         cure = "bring the online store up to date with `ecluse materialize`"
-        raise FeatureProblem(code, field=field, view=view.name, why=why, cure=cure)
+        raise FeatureProblem(code, field=field, view=plan.view.name, why=why, cure=cure)
     # no live row is a state training saw too (counts of nothing are 0); a stale or absent row says nothing about now
     values = row.values if row is not None and code == "feature_missing" else {}
     return {name: values.get(name) for name in wanted}, why
 
 
-def _problem(
-    view: StoredView, wanted: list[str], row: OnlineRow | None, now: int
-) -> tuple[ProblemCode, str, str] | None:
+def _problem(ttl: int, wanted: list[str], row: OnlineRow | None, now: int) -> tuple[ProblemCode, str, str] | None:
     if row is None:
         return "feature_missing", wanted[0], "the online store has no row of this entity"
     for name in wanted:
         if name not in row.values:
             return "feature_missing", name, "the stored row does not hold it"
-    if view.ttl is not None:
-        ttl = view.ttl // timedelta(microseconds=1)
+    if ttl:
         if now - row.as_of > ttl:
             return "feature_stale", wanted[0], "computed longer ago than its time-to-live"
         if row.event is not None and now - row.event > ttl:

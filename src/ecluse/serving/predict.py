@@ -61,8 +61,9 @@ async def prepare(
     rows = _NO_ROWS
     if asked.explicit is None:
         rows = await _fetch(loaded, asked, online)
-        as_of = max((row.as_of for row in rows.values()), default=now)
-        _check_as_of(asked, rows)
+        as_of = max([row.as_of for row in rows.values()]) if rows else now
+        if asked.as_of is not None:
+            _check_as_of(asked.as_of, rows)
     else:  # features sent by the caller are of the moment the caller names
         as_of = now if asked.as_of is None else asked.as_of
         given = {**given, **asked.explicit} if given else asked.explicit
@@ -112,23 +113,26 @@ def time_text(micros: int) -> str:
     return f"{_second_text(second)}.{rest:06d}Z"
 
 
+_moment_text = lru_cache(maxsize=1_024)(time_text)
+"""The moments of views are the same from request to request."""
+
+
 @lru_cache(maxsize=1_024)
 def _second_text(second: int) -> str:
     """To the second; requests share it, and so do the moments of views."""
     return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 
 
-async def _fetch(loaded: Loaded, asked: Asked, online: OnlineReads) -> dict[str, OnlineRow]:
-    rows: dict[str, OnlineRow] = {}
+async def _fetch(loaded: Loaded, asked: Asked, online: OnlineReads) -> Mapping[str, OnlineRow]:
+    rows: Mapping[str, OnlineRow] = _NO_ROWS
     for entity in loaded.form.entities:
-        views = [view.name for view in loaded.schema.views if view.entity.name == entity.name]
         try:
-            found = await online.fetch(views, asked.keys[entity.name])
+            found = await online.fetch(loaded.form.views[entity.name], asked.keys[entity.name])
         except EcluseError as error:
             raise Refused("feature_store_unavailable", error.what) from None
         if not found:
             raise Refused("unknown_entity", f"nothing is known of this {entity.name}", field=entity.columns[0])
-        rows |= found
+        rows = {**rows, **found} if rows else found
     return rows
 
 
@@ -136,14 +140,10 @@ def _where(problem: FeatureProblem) -> str:
     return f"{problem.what} (view {problem.view})" if problem.view else problem.what
 
 
-def _check_as_of(asked: Asked, rows: Mapping[str, OnlineRow]) -> None:
-    if asked.as_of is None:
-        return
+def _check_as_of(asked: int, rows: Mapping[str, OnlineRow]) -> None:
     for view, row in rows.items():
-        if row.as_of != asked.as_of:
-            held, wanted = (
-                from_micros(micros).isoformat().replace("+00:00", "Z") for micros in (row.as_of, asked.as_of)
-            )
+        if row.as_of != asked:
+            held, wanted = (from_micros(micros).isoformat().replace("+00:00", "Z") for micros in (row.as_of, asked))
             cure = f"leave `as_of` out, or send {held}"
             raise Refused(
                 "as_of_mismatch", f"features of {view} are as of {held}, not {wanted}", field="as_of", cure=cure
@@ -173,7 +173,7 @@ def decide(case: Case, scores: list[float], prediction_id: str) -> Record:
         "entity": next(iter(case.asked.keys.values()), None),
         "as_of": now if case.as_of == case.now else time_text(case.as_of),
         "inputs": features.raw,
-        "moments": {view: time_text(at) for view, at in features.moments.items()},
+        "moments": {view: _moment_text(at) for view, at in features.moments.items()},
         "score": score,
         "scores": classes,
         "threshold": threshold,
