@@ -12,10 +12,14 @@ from ecluse.core.errors import DeclarationError
 
 @dataclass(frozen=True)
 class Policy:
-    """Who moves a version on: ``register`` after training, ``promotion`` after passed gates, ``retrain`` after a breached monitor."""
+    """Who moves a version on: ``register`` after training, ``promotion`` after passed gates, ``retrain`` after a breached monitor.
+
+    ``promotion = "risk"`` goes by the ``tier``: low is automatic, medium asks one approval, high two and the checklist.
+    """
 
     register: Literal["manual", "automatic"] = "automatic"
-    promotion: Literal["manual", "automatic"] = "manual"
+    promotion: Literal["manual", "approval", "automatic", "risk"] = "manual"
+    tier: Literal["low", "medium", "high"] = "medium"
     retrain: Literal["manual", "automatic"] = "automatic"
 
 
@@ -25,7 +29,9 @@ class Monitoring:
 
     ``last`` / ``period``: the window judged by default (whichever is given; all predictions of the champion otherwise).
     ``every``: how often the loop that stays up judges, when anything was served since (None: never by itself).
-    A feature has drifted when any statistic passes its limit; the data has when ``drift_share`` of the features have.
+    A feature has drifted when any statistic passes its limit and is significant with at most ``false_discoveries`` false among all that are;
+    the data has when ``drift_share`` of the features have (``weights``: counted, or weighed by their importance), a segment's when
+    ``segment_share`` of them. ``trend``: the p-value below which ``trend_windows`` windows in a row rise or fall; 0 looks at no trend.
     """
 
     last: int | None = None
@@ -35,13 +41,34 @@ class Monitoring:
     psi: float = 0.2
     mean_shift: float = 0.5
     jensen_shannon: float = 0.1
+    ks: float = 0.15
+    wasserstein: float = 0.5
+    cramers_v: float = 0.2
     missing: float = 0.1
     unseen: float = 0.02
     prediction_psi: float = 0.25
     target_shift: float = 0.1
     drift_share: float = 0.2
+    weights: Literal["equal", "importance"] = "equal"
+    segment_share: float = 0.5
+    false_discoveries: float = 0.01
+    trend: float = 0.01
+    trend_windows: int = 10
+    variance: float = 0.5
     performance: Mapping[str, float] = field(default_factory=dict)
     min_outcomes: int = 200
+
+    def __post_init__(self) -> None:
+        if not 0 < self.false_discoveries < 1:
+            raise DeclarationError(
+                f"false_discoveries = {self.false_discoveries}", where="monitoring", cure="give a share such as 0.01"
+            )
+        if not 0 <= self.trend < 1 or self.trend_windows < 5:
+            raise DeclarationError(
+                f"trend = {self.trend} over {self.trend_windows} windows",
+                where="monitoring",
+                cure="give a p-value below 1, such as 0.01, and at least 5 windows",
+            )
 
 
 @dataclass(frozen=True)
@@ -91,3 +118,48 @@ class Triggers:
             raise DeclarationError(
                 "per_day, attempts and hysteresis begin at 1", cure='`on = ["manual"]` acts on nothing else'
             )
+
+
+ROLE = "role:"
+"""Begins an approver that is a role."""
+
+
+@dataclass(frozen=True)
+class Approval:
+    """Who may approve a release, and what an approval is worth, where the policy asks for one.
+
+    ``approvers``: persons, or ``role:<name>`` of ``roles`` (empty: everybody but the author); ``people``: the other names (accounts, API keys)
+    a person acts under; ``count`` approvals under ``promotion = "approval"``, each good for ``expires``; ``checklist``: what must be vouched for.
+    """
+
+    approvers: tuple[str, ...] = ()
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    people: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    count: int = 1
+    expires: timedelta = timedelta(days=3)
+    checklist: tuple[str, ...] = ()
+    author_may_approve: bool = False
+
+    def __post_init__(self) -> None:
+        asked = {each.removeprefix(ROLE) for each in self.approvers if each.startswith(ROLE)}
+        if unknown := asked - self.roles.keys():
+            raise DeclarationError(
+                f"no role is called {min(unknown)!r}", where="approval", cure="declare it under [approval.roles]"
+            )
+        if self.count < 1 or self.expires <= timedelta(0):
+            raise DeclarationError(
+                "count begins at 1, and an approval must last",
+                where="approval",
+                cure='`policy.promotion = "automatic"` asks nobody',
+            )
+
+
+@dataclass(frozen=True)
+class Control:
+    """The control API's address and limits. ``hosts``: names it answers for besides those it is bound to; a leading dot takes subdomains."""
+
+    host: str = "127.0.0.1"
+    port: int = 8401
+    hosts: tuple[str, ...] = ()
+    max_body_bytes: int = 65_536
+    max_in_flight: int = 32

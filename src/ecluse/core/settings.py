@@ -1,7 +1,7 @@
 """Settings: every number someone may turn, as frozen rows with defaults; unknown keys are errors that name file, key and cure.
 
 Precedence: defaults < ecluse.toml < its ``[<profile>.<table>]`` < ``ECLUSE_<TABLE>__<KEY>`` < flags; tables merge key by key.
-``[models.<name>.<table>]`` overrides the model tables (training, threshold, costs, gates, policy, monitoring, triggers, parameters) for one model.
+``[models.<name>.<table>]`` overrides the model tables (training, threshold, costs, gates, policy, approval, monitoring, triggers, parameters) for one model.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, Literal
 
+from ecluse.core.approval import check_rule
 from ecluse.core.codec import from_plain
 from ecluse.core.errors import DeclarationError
-from ecluse.core.loop_settings import Loop, Monitoring, Policy, Triggers
+from ecluse.core.loop_settings import Approval, Control, Loop, Monitoring, Policy, Triggers
 from ecluse.core.model import Scalar
 from ecluse.core.source import Source
 
@@ -244,7 +245,12 @@ class Settings:
     log: Log = field(default_factory=Log)
     sources: Mapping[str, Source] = field(default_factory=dict)
     loop: Loop = field(default_factory=Loop)
+    approval: Approval = field(default_factory=Approval)
+    control: Control = field(default_factory=Control)
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_rule(self.policy, self.approval)
 
     def for_model(self, name: str) -> Settings:
         """These settings with ``[models.<name>.…]`` merged in. Raises DeclarationError."""
@@ -263,7 +269,7 @@ class Settings:
         return from_plain(Settings, merge(to_plain(self), own), where=FILE, path="")
 
 
-MODEL_TABLES = frozenset({"training", "threshold", "costs", "gates", "policy", "monitoring", "parameters", "triggers"})
+MODEL_TABLES = frozenset({"training", "threshold", "costs", "gates", "policy", "approval", "monitoring", "parameters", "triggers"})
 
 
 def resolve(
