@@ -96,6 +96,7 @@ class App:
             publisher=PublisherFiles(self.home),
             open_scorer=tried(Trials(self.home / "cache" / "trials", self.settings.serving.model_mb), open_scorer),
             read_predictions=self.journal.read,
+            segments=self.journal.segments,
             tracker=self._tracker,
             actor=self.actor,
         )
@@ -272,8 +273,6 @@ class App:
         from ecluse.loop.score import score
 
         return score(self.world, self.declared, self.settings, model, number)
-
-    # -- at a glance --------------------------------------------------------------------------------------------------
 
     def status(self) -> Status:
         """Clock, champions, candidates, data, online features, and whether a server answers."""

@@ -15,6 +15,7 @@ from tests.monitoring.records import KINDS, population, prediction, predictions
 
 from ecluse.adapters.clock import project_clock
 from ecluse.adapters.database.sqlite import SqliteState
+from ecluse.adapters.journal_archive import JournalArchive
 from ecluse.adapters.journal_files import Journal
 from ecluse.adapters.journal_reader import read
 from ecluse.adapters.snapshots_files import SnapshotsFiles
@@ -22,7 +23,7 @@ from ecluse.core.bundle import make_bundle
 from ecluse.core.codec import canonical, digest
 from ecluse.core.contract import Boolean, Number, Table
 from ecluse.core.entity import Entity
-from ecluse.core.errors import InvalidInput, NotFound
+from ecluse.core.errors import Corrupt, InvalidInput, NotFound
 from ecluse.core.event import LedgerRow
 from ecluse.core.loop_settings import Monitoring
 from ecluse.core.model import Label, Model
@@ -208,3 +209,73 @@ def test_performance_below_its_floor_and_a_moved_target_are_a_breach(served: Ser
 def test_outcomes_before_any_prediction(served: Served) -> None:
     report = outcomes(served.world, PROJECT, SETTINGS, "churn")
     assert (report.versions, report.verdict.findings) == ({}, ())
+
+
+def test_a_long_journal_is_judged_by_its_segments_alike(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = served.home / "journal"
+    for seed in range(4):  # closed segments, and one that is still written
+        columns = population(600, seed, shift=0.2 * seed)
+        records = predictions(columns, _scores(columns), time=f"2024-01-0{seed + 1}T00:00:00.000000Z")
+        with Journal.open(directory, "w1", durability="process", segment_bytes=100_000) as journal:
+            for record in records:
+                journal.append(msgspec.json.encode(record))
+    archive = JournalArchive(directory)
+    assert len(archive.segments()) > 4
+    plain = served.monitor()
+    monkeypatch.setattr("ecluse.loop.stretch.LONG_BYTES", 1)
+    monkeypatch.setattr("ecluse.loop.panes.SHARED_BYTES", 1)
+    long = replace(served, world=replace(served.world, segments=archive.segments))
+    for _ in range(2):  # counted by two processes, then remembered
+        fast = long.monitor()
+        assert fast.verdict == plain.verdict
+        assert fast.window == plain.window
+        assert fast.bars == plain.bars
+        for name, each in plain.shifts.items():
+            assert fast.shifts[name].effects == pytest.approx(each.effects, rel=1e-9)
+    kept = list((served.home / "cache" / "monitor").glob("*.json"))
+    assert len(kept) == len(archive.segments()) - 1
+    period = timedelta(days=29, hours=1)  # cuts a segment: it is counted row by row
+    assert long.monitor(period=period).window == served.monitor(period=period).window
+
+
+def test_an_erased_record_is_counted_no_more(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(2):
+        served.traffic(300, seed=seed)
+    directory = served.home / "journal"
+    with Journal.open(directory, "w1", durability="process", segment_bytes=1) as journal:
+        journal.append(msgspec.json.encode(prediction(999)))  # closes the segment
+    archive = JournalArchive(directory)
+    monkeypatch.setattr("ecluse.loop.stretch.LONG_BYTES", 1)
+    long = replace(served, world=replace(served.world, segments=archive.segments))
+    assert long.monitor().window.rows == 601
+    archive.erase(archive.naming("u7"))
+    assert long.monitor().window.rows == 599
+
+
+def test_a_damaged_segment_is_read_record_by_record_and_located(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.traffic(300)
+    archive = JournalArchive(served.home / "journal")
+    path = Path(archive.segments()[0].path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    monkeypatch.setattr("ecluse.loop.stretch.LONG_BYTES", 1)
+    with pytest.raises(Corrupt, match="journal record"):
+        replace(served, world=replace(served.world, segments=archive.segments)).monitor()
+
+
+def test_a_slow_rise_is_a_trend_before_any_window_is_a_breach(served: Served) -> None:
+    limits = replace(SETTINGS.monitoring, last=2_000, drift_share=0.5)
+    settings = replace(SETTINGS, monitoring=limits)
+    breached = []
+    for month in range(1, 9):
+        served.traffic(2_000, at=f"2024-01-{2 + month:02d}", seed=month, shift=0.045 * month)
+        report = served.monitor(settings)
+        assert all(f.check == "trend" for f in report.verdict.failed), report.verdict.failed
+        breached += [month] if report.verdict.breached else []
+        assert len(report.windows) == month
+    assert breached, "scores that move a little each window are a trend"
+    assert served.monitor(settings).verdict.breached, "the same window has the same verdict"
+    assert served.told("drift.detected")

@@ -66,7 +66,7 @@ def test_a_moved_feature_is_no_breach_below_the_share(reference: Reference) -> N
 
 
 def test_a_limit_of_zero_switches_a_statistic_off(reference: Reference) -> None:
-    off = replace(LIMITS, psi=0.0, mean_shift=0.0, jensen_shannon=0.0, prediction_psi=0.0)
+    off = replace(LIMITS, psi=0.0, mean_shift=0.0, jensen_shannon=0.0, ks=0.0, wasserstein=0.0, prediction_psi=0.0)
     assert _watch(reference, 1_000, off, shift=1.0).drifted == ()
     assert _watch(reference, 1_000, off, missing=0.4).drifted == ("hours",)
 

@@ -22,7 +22,7 @@ from ecluse.adapters.journal_segments import START_FILE, Problem, kept_segments,
 from ecluse.core.codec import canonical
 from ecluse.core.document import Signed
 from ecluse.core.frame import HEADER_BYTES, START, Damage, Frame, Head, decode_header, link, walk
-from ecluse.core.journal import FORMAT, Expired, Start
+from ecluse.core.journal import FORMAT, Expired, Segment, Start
 
 _BLANK = bytes(1 << 16)
 
@@ -44,6 +44,19 @@ class JournalArchive:
     ) -> Iterator[dict[str, Any]]:
         """See :func:`ecluse.adapters.journal_reader.read`."""
         return read(self.root, since=since, until=until, last=last, worker=worker, kind=kind)
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Every segment retention keeps, by worker and number."""
+        found = []
+        for directory in worker_directories(self.root):
+            with disk(directory):
+                paths = kept_segments(directory)
+                for path in paths:
+                    stat, number = path.stat(), int(path.stem)
+                    newest = path == paths[-1]
+                    each = Segment(directory.name, number, str(path), stat.st_size, stat.st_mtime_ns, newest)
+                    found.append(each)
+        return tuple(found)
 
     def verify(self, heads: Mapping[str, Head], trusted: Sequence[str]) -> list[Problem]:
         """See :func:`ecluse.adapters.journal_reader.verify`."""

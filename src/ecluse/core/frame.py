@@ -113,6 +113,36 @@ def decode_header(data: bytes) -> Header | None:
     return Header(length, sequence, previous_hash, payload_hash, sha256(data).digest())
 
 
+def records(data: bytes, *, growing: bool = False) -> list[bytes] | None:
+    r"""The records of a whole segment, each payload's hash checked, the erased left out; None when anything in it is not as written.
+
+    Of a segment still ``growing``, a frame that stops short at its very end is left out: its writer has not finished it.
+
+    What :func:`walk` finds where all is well, some five times as fast; where it is not, ``walk`` says what. Headers are believed as far as
+    the hash they hold fits: this finds damage, not forgery.
+
+    >>> records(encode(START, b'{"kind":"prediction"}', bytes(16))[0])
+    [b'{"kind":"prediction"}']
+    """
+    found: list[bytes] = []
+    offset, size = 0, len(data)
+    unpack, hash_at = _PREFIX.unpack_from, HEADER_BYTES - 32
+    while offset + HEADER_BYTES <= size:
+        magic, length, _ = unpack(data, offset)
+        start = offset + HEADER_BYTES
+        payload = data[start : start + length]
+        if magic != MAGIC or length <= SALT_BYTES:
+            return None
+        if len(payload) != length:
+            return found if growing else None
+        if sha256(payload).digest() == data[offset + hash_at : start]:
+            found.append(payload[SALT_BYTES:])
+        elif any(payload):
+            return None
+        offset = start + length
+    return found if offset == size or growing else None
+
+
 def walk(stream: BinaryIO, start: int = 0) -> Iterator[Frame | Damage]:
     """Every frame of one segment from byte ``start`` on, and every stretch that is none, in order of offset.
 

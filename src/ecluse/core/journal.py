@@ -32,6 +32,18 @@ class Expired:
     bytes: int
 
 
+@dataclass(frozen=True)
+class Segment:
+    """A segment file of a worker's journal. Only the ``newest`` is still written; ``modified`` (nanoseconds) changes when a record is erased."""
+
+    worker: str
+    number: int
+    path: str
+    bytes: int
+    modified: int
+    newest: bool
+
+
 def read_start(plain: object, worker: str) -> Start:
     """The start a plain value describes. Raises Corrupt when it is none, or another worker's."""
     try:

@@ -31,6 +31,7 @@ from ecluse.gates.evidence import Champion, Evidence
 from ecluse.loop.dataset import current_dataset
 from ecluse.loop.labelled import labelled_rows
 from ecluse.loop.promote import check_seal
+from ecluse.loop.segment_reference import write_segments
 from ecluse.training.encode import encode
 from ecluse.training.evaluate import segment_values
 from ecluse.training.make import declared_costs
@@ -82,6 +83,7 @@ def gather(
     rows = _rows(world, project, settings, opened)
     matrix = encode(rows.frame, features)
     run = world.state.run(version.run)
+    write_segments(world, version.bundle, opened.model, rows.frame, settings.gates.segments)
     return Evidence(
         task=schema.task,
         judged_by=opened.model.judged_by,

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from ecluse.core.codec import canonical, digest, from_plain, to_plain
+from ecluse.core.codec import canonical, digest, to_plain
 from ecluse.core.errors import InvalidInput, NotFound
 from ecluse.core.event import Event
-from ecluse.core.model import Model
 from ecluse.core.ports import World
 from ecluse.core.settings import Settings
-from ecluse.core.verdict import Verdict
+from ecluse.core.verdict import Finding, Verdict
+from ecluse.loop.chain import windows_in_a_row
 from ecluse.loop.outcomes import classes_of, gather_truths
+from ecluse.loop.stretch import Stretch, look
+from ecluse.monitoring.bars import Bars, bars_of
 from ecluse.monitoring.performance import Realised, join, judge_performance, realised, target_shift, unlearnt
-from ecluse.monitoring.watch import FeatureShift, Watched, watch
-from ecluse.monitoring.window import Record, Window, busiest, by_version, make_window
-from ecluse.stats.reference import Reference
+from ecluse.monitoring.trend import Point, judge_trend, values_of
+from ecluse.monitoring.watch import FeatureShift, SegmentShift, Watched, judge
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,9 @@ class WindowFacts:
 class MonitorReport:
     """``verdict`` says whether the version drifted; ``features`` has a finding per input, ``shifts`` the numbers, ``drifted`` the names.
 
-    ``performance`` is realised on the window so far. ``event`` is the ledger's number of the drift event of this window (None: no breach),
-    ``report`` the name of this report as JSON beside the bundle.
+    ``performance`` is realised on the window so far. ``segments`` are the declared ones with enough rows, ``windows`` the chain of windows that
+    do not overlap up to this one, ``bars`` the shares of each input and the scores (``"score"``) before and now. ``event`` is the
+    ledger's number of the drift event of this window (None: no breach), ``report`` the name of this report as JSON beside the bundle.
     """
 
     model: str
@@ -53,6 +56,9 @@ class MonitorReport:
     performance: Realised
     event: int | None
     report: str
+    segments: tuple[SegmentShift, ...] = ()
+    windows: tuple[Point, ...] = ()
+    bars: Mapping[str, Bars] = field(default_factory=dict)
 
 
 def monitor(
@@ -75,76 +81,64 @@ def monitor(
         raise InvalidInput("both a number of predictions and a period", where="monitor", cure="keep one of them")
     if last is None and period is None:
         last, period = limits.last, limits.period
-    records = _records(world, model, last, period)
-    versions = by_version(records, model)
-    number = _judged(world, model, versions, whole=last is None and period is None)
-    bundle = world.bundles.get(world.state.version(model, number).bundle)
-    window = make_window(model, number, versions, bundle.manifest.split)
-    reference = from_plain(Reference, bundle.document("reference.json"), where="reference.json")
-    declared = from_plain(Model, bundle.document("declaration.json"), where="declaration.json")
-    watched = watch(reference, window, limits)
-    truths = gather_truths(world, declared.predicts, model, versions.get(number, []), records)
-    joined = join(versions.get(number, []), truths)
-    known = realised(declared.task, classes_of(joined.records), unlearnt(joined, bundle.manifest.split), own.costs)
-    true = target_shift(reference.target, joined.truths, limits)
+    stretch = look(world, own, model, last, period)
+    against, sketch = stretch.against, stretch.sketch
+    weights = _importance(world, stretch.bundle.digest)
+    watched = judge(against.reference, sketch, limits, importance=weights, segments=against.segments)
+    known, true = _performance(world, own, stretch)
+    series = values_of(watched, known.metrics, limits)
+    points = windows_in_a_row(
+        world, model, Point(sketch.first, sketch.last, against.number, sketch.rows, series), limits.trend_windows
+    )
+    trend = judge_trend(points, limits) if watched.verdict.findings[0].passed else []
+    verdict = Verdict(watched.verdict.question, (*watched.verdict.findings, *true, *trend))
+    return _record(world, stretch, watched, verdict, known, points, series, actor)
+
+
+def _performance(world: World, own: Settings, stretch: Stretch) -> tuple[Realised, list[Finding]]:
+    """What is realised on the stretch so far, and what is wrong with it."""
+    declared, against, limits = stretch.declared, stretch.against, own.monitoring
+    truths = gather_truths(world, declared.predicts, stretch.sketch.model, stretch.asked, stretch.records)
+    joined = join(stretch.asked, truths)
+    joined = replace(joined, waiting=joined.waiting + stretch.unasked)
+    known = realised(declared.task, classes_of(joined.records), unlearnt(joined, against.split), own.costs)
+    found = target_shift(against.reference.target, joined.truths, limits)
     if joined.records or joined.waiting:
-        true += judge_performance(declared.task, number, known, limits)
-    verdict = Verdict(watched.verdict.question, (*watched.verdict.findings, *true))
-    return _record(world, bundle.digest, window, watched, verdict, known, actor)
+        found += judge_performance(declared.task, against.number, known, limits)
+    return known, found
 
 
-def _records(world: World, model: str, last: int | None, period: timedelta | None) -> list[Record]:
-    """The stretch of the journal: with ``last``, read from its end in growing steps until it holds so many predictions of the model."""
-    if last is None:
-        since = _since(world.clock.now(), period)
-        return list(world.read_predictions(since, None, None))
-    if last < 1:
-        raise InvalidInput(f"a window of {last} predictions", where="monitor", cure="ask for at least one")
-    asked = last
-    while True:
-        records: list[Record] = list(world.read_predictions(None, None, asked))
-        places = [i for i, r in enumerate(records) if r["kind"] == "prediction" and r["model"] == model]
-        if len(places) >= last:
-            return records[places[-last] :]
-        if len(records) < asked:
-            return records
-        asked *= 4
-
-
-def _since(now: datetime, period: timedelta | None) -> datetime | None:
-    if period is None:
-        return None
-    if period <= timedelta(0):
-        raise InvalidInput("a window of no time", where="monitor", cure="ask for a period above 0")
+def _importance(world: World, bundle: str) -> Mapping[str, float]:
+    """The version's permutation importance by input; empty until it was measured, which is after its release."""
     try:
-        return now - period
-    except OverflowError:
-        return None  # longer than there is time: everything
-
-
-def _judged(world: World, model: str, versions: Mapping[int, Sequence[Record]], *, whole: bool) -> int:
-    champion = world.state.rollout(model).champion
-    number = champion if champion is not None and (whole or not versions) else busiest(versions)
-    if number is None:
-        raise NotFound(
-            f"{model} has not served anything yet", cure="promote a version, start `ecluse serve`, send requests"
-        )
-    return number
+        found = json.loads(world.bundles.read_beside(bundle, "importance.json"))["loss"]
+        return {name: float(loss) for name, loss in found.items() if loss is not None}
+    except (NotFound, ValueError, KeyError):
+        return {}
 
 
 def _record(
-    world: World, bundle: str, window: Window, watched: Watched, verdict: Verdict, found: Realised, actor: str
+    world: World,
+    stretch: Stretch,
+    watched: Watched,
+    verdict: Verdict,
+    found: Realised,
+    points: Sequence[Point],
+    series: Mapping[str, float],
+    actor: str,
 ) -> MonitorReport:
     """Tell the ledger, and leave the report beside the bundle."""
-    model, version, now = window.model, window.version, world.clock.now()
-    facts = WindowFacts(window.rows, window.first, window.last, window.ends, window.versions, window.degraded)
-    key = digest({"model": model, "version": version, "ends": window.ends, "rows": window.rows})
+    sketch, bundle = stretch.sketch, stretch.bundle.digest
+    model, version, now = sketch.model, sketch.version, world.clock.now()
+    facts = WindowFacts(sketch.rows, sketch.first, sketch.last, sketch.ends, stretch.versions, sketch.degraded)
+    key = digest({"model": model, "version": version, "ends": sketch.ends, "rows": sketch.rows})
     name = f"monitor.{key[:16]}.json"
     evidence = {
         "key": key,
         "bundle": bundle,
         "window": {"rows": facts.rows, "first": facts.first, "last": facts.last, "ends": facts.ends},
         "outcomes": {finding.check: finding.outcome.value for finding in verdict.findings},
+        "series": series,
         "report": name,
     }
     why = _sentence(verdict)
@@ -168,6 +162,9 @@ def _record(
         performance=found,
         event=event,
         report=name,
+        segments=watched.segments,
+        windows=tuple(points),
+        bars=bars_of(stretch.against.reference, sketch),
     )
     world.bundles.write_beside(bundle, name, canonical(report))
     return report

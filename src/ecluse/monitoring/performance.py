@@ -13,7 +13,8 @@ from ecluse.core.loop_settings import Monitoring
 from ecluse.core.recipe import Split
 from ecluse.core.settings import Costs
 from ecluse.core.verdict import Finding, Outcome, at_least, at_most
-from ecluse.monitoring.drift.column import is_missing, share_change
+from ecluse.monitoring.drift.column import share_change
+from ecluse.monitoring.drift.counts import is_missing
 from ecluse.monitoring.window import Record, is_trained_on
 from ecluse.stats.catalog import measure, metric_of
 from ecluse.stats.mean_shift import mean_shift, mean_shift_noise

@@ -51,13 +51,13 @@ def by_version(records: Iterable[Record], model: str) -> dict[int, list[Record]]
     return found
 
 
-def busiest(versions: Mapping[int, Sequence[Record]]) -> int | None:
+def busiest(answers: Mapping[int, int]) -> int | None:
     """The version that answered most, the newer of two that answered equally often; None when there is none.
 
-    >>> busiest({1: [{}], 2: [{}, {}]}), busiest({})
+    >>> busiest({1: 10, 2: 20}), busiest({})
     (2, None)
     """
-    return max(versions, key=lambda number: (len(versions[number]), number), default=None)
+    return max(answers, key=lambda number: (answers[number], number), default=None)
 
 
 def make_window(
