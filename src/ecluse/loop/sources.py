@@ -103,7 +103,7 @@ def _take_together(
     world: World, project: Project, settings: Settings, drops: Drops, looks: Looks, ready: Sequence[_Ready]
 ) -> list[Arrived]:
     taken = (_take(world, project, settings, drops, looks, name, seen) for _, name, seen in ready)
-    arrived = [each for each in taken if each is not None]
+    arrived = list({each.identity: each for each in taken if each is not None}.values())  # it may lie there twice
     if any(not each.reason for each in arrived):
         materialize(world, project, settings)
     for each in arrived:
