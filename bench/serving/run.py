@@ -172,7 +172,7 @@ def parse() -> argparse.Namespace:
 def compare_peers(given: argparse.Namespace, folder: Path) -> str:
     """The tables of the comparison with the peers."""
     churn = make_churn()
-    servers = [ours(folder / "home", make_home(folder / "home", churn)), static()]
+    servers = [ours(folder / "home", make_home(folder / "home", churn)), static(), static(uvicorn=True)]
     if given.workers > 1:
         home, more = folder / "home-of-more", {"name": f"ecluse-{given.workers}", "workers": given.workers}
         servers.append(

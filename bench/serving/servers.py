@@ -53,15 +53,16 @@ class Server:
     workers: int = 1
 
 
-def static() -> Server:
-    """The limit: the same HTTP server, an answer made beforehand."""
+def static(*, uvicorn: bool = False) -> Server:
+    """A limit: an answer made beforehand, on our own connection, or as a bare ASGI application on uvicorn."""
+    command = [sys.executable, "-m", "bench.serving.static_app", *(["--uvicorn"] if uvicorn else [])]
     return Server(
-        "static",
-        "*limit:* static answer, bare ASGI on the same uvicorn",
-        lambda place, model, port: [sys.executable, "-m", "bench.serving.static_app", "--port", str(port)],
+        "static-uvicorn" if uvicorn else "static",
+        "*limit:* static answer, bare ASGI on uvicorn" if uvicorn else "*limit:* static answer, on the same connection",
+        lambda place, model, port: [*command, "--port", str(port)],
         lambda row: {"features": row},
         None,
-        shown=("uvicorn", "uvloop", "httptools"),
+        shown=("uvicorn", "uvloop", "httptools") if uvicorn else ("uvloop", "httptools"),
     )
 
 
