@@ -55,7 +55,7 @@ enabled = false
 """
 
 
-def _month(folder: Path, *, flipped: bool, seed: int) -> dict[str, list[Any]]:
+def month(folder: Path, *, flipped: bool, seed: int) -> dict[str, list[Any]]:
     """Who leaves: those who watch little, until it turns and those leave who watch much."""
     rng = np.random.default_rng(seed)
     columns: dict[str, list[Any]] = {
@@ -78,7 +78,7 @@ def _drifted(root: Path, floor: float = 0.7) -> App:
     root.mkdir()
     (root / "project.py").write_text(PROJECT)
     (root / "ecluse.toml").write_text(SETTINGS.format(floor=0.7))
-    _month(root / "data0", flipped=False, seed=1)
+    month(root / "data0", flipped=False, seed=1)
     app = open_app(root)
     app.ingest(root / "data0", JANUARY)
     trained = app.train("churn")
@@ -86,7 +86,7 @@ def _drifted(root: Path, floor: float = 0.7) -> App:
     number = app.register(trained.run.id).number
     assert app.gate("churn", number).verdict.passed
     app.promote("churn", number, reason="first")
-    columns = _month(root / "data1", flipped=True, seed=2)
+    columns = month(root / "data1", flipped=True, seed=2)
     app.ingest(root / "data1", FEBRUARY)
     at = "2024-02-29T00:00:00.000000Z"
     records = predictions(columns, [0.5] * ROWS, time=at, as_of=at)
