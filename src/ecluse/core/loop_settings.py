@@ -163,3 +163,100 @@ class Control:
     hosts: tuple[str, ...] = ()
     max_body_bytes: int = 65_536
     max_in_flight: int = 32
+
+
+@dataclass(frozen=True)
+class FreshGain:
+    """Before the loop releases a version: it must be better than the champion by more than ``min_gain`` on labels the champion could not
+    know, of the last of ``windows`` equal stretches of them. With fewer than ``rows`` of them nothing can be said; 0 asks nothing.
+    """
+
+    rows: int = 100
+    windows: int = 3
+    min_gain: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.rows < 0 or self.windows < 1:
+            raise DeclarationError("rows begin at 0, windows at 1", where="gates.fresh", cure="`rows = 0` asks nothing")
+
+
+@dataclass(frozen=True)
+class Slo:
+    """Objectives over ``window``: the share of answers that are no failure (``availability``); the share within ``latency_ms``
+    (``latency_share``); the share of time (``time_share``) in which no more than ``saturation`` of the places are taken, and no view's
+    features are older than ``freshness`` (None: no objective).
+    """
+
+    availability: float = 0.999
+    latency_ms: float = 50.0
+    latency_share: float = 0.99
+    saturation: float = 0.8
+    freshness: timedelta | None = None
+    time_share: float = 0.99
+    window: timedelta = timedelta(days=30)
+
+    def __post_init__(self) -> None:
+        for name in ("availability", "latency_share", "saturation", "time_share"):
+            if not 0 < getattr(self, name) < 1:
+                raise DeclarationError(f"slo.{name} = {getattr(self, name)}", cure="give a share between 0 and 1")
+        if self.window < timedelta(days=3):
+            raise DeclarationError("slo.window is shorter than its longest alert window", cure='give "3d" or more')
+
+
+ROLLBACKS = ("errors", "latency", "output", "slo", "drift", "performance", "business", "incident")
+"""What may take a version back."""
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """When the loop takes a champion back by itself: ``on`` which checks, up to ``watch`` after its release.
+
+    ``errors``: share of failed answers; ``latency``: times the median of the version before; ``output_psi``: PSI of its outputs against
+    those at training; each over at least ``samples`` answers. ``metrics``: least values of business metrics. ``within``: the time it may
+    take. ``cool_down``: no second rollback and no release without a person so long after one. ``calm``: an incident closes after so long.
+    """
+
+    on: tuple[str, ...] = ("errors", "output", "business", "incident")
+    watch: timedelta = timedelta(days=1)
+    within: timedelta = timedelta(minutes=1)
+    errors: float = 0.02
+    latency: float = 1.3
+    output_psi: float = 1.0
+    samples: int = 50
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    cool_down: timedelta = timedelta(hours=6)
+    calm: timedelta = timedelta(minutes=10)
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.on) - set(ROLLBACKS):
+            raise DeclarationError(
+                f"nothing is taken back for {min(unknown)!r}", cure="choose among " + ", ".join(ROLLBACKS)
+            )
+        if not 0 < self.errors < 1 or self.latency <= 1 or self.samples < 1:
+            raise DeclarationError(
+                "rollback.errors is a share, rollback.latency above 1, rollback.samples at least 1", where="rollback"
+            )
+
+
+NOTABLE = ("incident.opened", "incident.closed", "alert.raised", "version.rolled_back")
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """Who is told of events: a POST to ``url`` for each of these ``kinds``, signed with the secret in the environment variable ``secret``.
+
+    ``private``: addresses inside one's own network are meant. ``timeout`` of an attempt, of which there are ``attempts``.
+    """
+
+    url: str
+    kinds: tuple[str, ...] = NOTABLE
+    secret: str = "ECLUSE_NOTIFY_SECRET"  # noqa: S105 - its name
+    private: bool = False
+    timeout: timedelta = timedelta(seconds=5)
+    attempts: int = 4
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("https://", "http://")):
+            raise DeclarationError(f"notify.url = {self.url!r}", cure="write https://…")
+        if self.attempts < 1 or self.timeout <= timedelta(0):
+            raise DeclarationError("notify.attempts begin at 1, notify.timeout above 0", where="notify")

@@ -1,7 +1,8 @@
 """Settings: every number someone may turn, as frozen rows with defaults; unknown keys are errors that name file, key and cure.
 
 Precedence: defaults < ecluse.toml < its ``[<profile>.<table>]`` < ``ECLUSE_<TABLE>__<KEY>`` < flags; tables merge key by key.
-``[models.<name>.<table>]`` overrides the model tables (training, threshold, costs, gates, policy, approval, monitoring, triggers, parameters) for one model.
+``[models.<name>.<table>]`` overrides the model tables (training, threshold, costs, gates, policy, approval, monitoring,
+triggers, rollback, parameters) for one model.
 """
 
 from __future__ import annotations
@@ -17,7 +18,18 @@ from typing import Any, Literal
 from ecluse.core.approval import check_rule
 from ecluse.core.codec import from_plain
 from ecluse.core.errors import DeclarationError
-from ecluse.core.loop_settings import Approval, Control, Loop, Monitoring, Policy, Triggers
+from ecluse.core.loop_settings import (
+    Approval,
+    Control,
+    FreshGain,
+    Loop,
+    Monitoring,
+    Policy,
+    Rollback,
+    Slo,
+    Triggers,
+    Webhook,
+)
 from ecluse.core.model import Scalar
 from ecluse.core.source import Source
 
@@ -171,6 +183,7 @@ class Gates:
     bundle_mb: float = 200.0
     reproducible: bool = True
     valid_for: timedelta = timedelta(days=7)
+    fresh: FreshGain = field(default_factory=FreshGain)
 
 
 @dataclass(frozen=True)
@@ -247,6 +260,9 @@ class Settings:
     loop: Loop = field(default_factory=Loop)
     approval: Approval = field(default_factory=Approval)
     control: Control = field(default_factory=Control)
+    slo: Slo = field(default_factory=Slo)
+    rollback: Rollback = field(default_factory=Rollback)
+    notify: Mapping[str, Webhook] = field(default_factory=dict)
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -269,7 +285,20 @@ class Settings:
         return from_plain(Settings, merge(to_plain(self), own), where=FILE, path="")
 
 
-MODEL_TABLES = frozenset({"training", "threshold", "costs", "gates", "policy", "approval", "monitoring", "parameters", "triggers"})
+MODEL_TABLES = frozenset(
+    {
+        "training",
+        "threshold",
+        "costs",
+        "gates",
+        "policy",
+        "approval",
+        "monitoring",
+        "parameters",
+        "triggers",
+        "rollback",
+    }
+)
 
 
 def resolve(
