@@ -31,6 +31,7 @@ VENDORS = {
     "mlflow": {"adapters"},
     "onnx": {"training"},
     "onnxruntime": {"adapters"},
+    "optuna": {"adapters"},
     "pandas": {"adapters"},
     "prometheus_client": {"adapters", "serving"},
     "pytest": {"integrations", "testing"},
