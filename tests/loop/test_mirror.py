@@ -13,6 +13,7 @@ from tests.loop.worlds import MODEL, SETTINGS, fact, report_of, run_of, world_in
 
 from ecluse.adapters.mlflow_tracker import MlflowTracker
 from ecluse.core.bundle import Bundle
+from ecluse.core.codec import digest
 from ecluse.core.errors import Corrupt, Unavailable
 from ecluse.core.ports import World
 from ecluse.core.settings import MlflowSettings
@@ -54,7 +55,7 @@ def a_run(world: World, name: str) -> Run:
 def candidate(world: World, name: str) -> ModelVersion:
     version = register(world, SETTINGS, a_run(world, name).id, reason="trained", actor="ana")
     report = report_of(version, world.state.rollout(MODEL).champion)
-    world.state.add_report(report, fact("version.gated"))
+    world.state.add_report(report, fact("version.gated", report=digest(report)))
     return world.state.version(MODEL, version.number)
 
 

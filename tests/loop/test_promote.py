@@ -104,7 +104,10 @@ def test_without_a_valid_report_nothing_is_promoted(world: World) -> None:
             promote(world, SETTINGS, MODEL, 2, **WHO)
     assert warm(world) == (1, {"1"})
     promote(world, SETTINGS, MODEL, 2, override="the gates' data is broken", **WHO)
-    assert list(world.state.ledger())[-1].event.evidence["override"] == "the gates' data is broken"
+    told, loud = (row.event for row in list(world.state.ledger())[-2:])
+    assert told.evidence["override"] == "the gates' data is broken"
+    assert (told.kind, loud.kind) == ("version.promoted", "policy.overridden")
+    assert loud.reason == "the gates' data is broken: because; past: the gate report of version 2 expired"
 
 
 def test_the_champion_is_not_promoted_again(world: World) -> None:

@@ -111,4 +111,4 @@ def candidate(world: World, name: str, model: str = MODEL) -> ModelVersion:
 
 def gate(world: World, version: ModelVersion) -> None:
     report = report_of(version, world.state.rollout(version.model).champion)
-    world.state.add_report(report, fact("version.gated", version.model))
+    world.state.add_report(report, fact("version.gated", version.model, report=digest(report)))

@@ -52,6 +52,11 @@ def rule_of(policy: Policy, approval: Approval) -> Rule:
     return Rule(policy.promotion, policy.promotion == "automatic")
 
 
+def asks_people(policy: Policy) -> bool:
+    """Whether a release waits for somebody's approval."""
+    return policy.promotion == "approval" or (policy.promotion == "risk" and TIERS[policy.tier] > 0)
+
+
 def check_rule(policy: Policy, approval: Approval) -> None:
     """Raises DeclarationError for a rule that nobody could satisfy, or a high tier without a checklist."""
     rule = rule_of(policy, approval)
@@ -117,7 +122,9 @@ def stand(
 
     A no counts until the same person says yes, or another report is made; a yes expires.
     """
-    given, against, void = [], [], []
+    given: list[Word] = []
+    against: list[Word] = []
+    void: list[Void] = []
     said = sorted(words, key=lambda word: word.sequence)
     last = {person(approval, word.who): word for word in said if word.report == report}
     for word in said:

@@ -6,6 +6,7 @@
     run.failed          -> Wait for labels, or Nothing
     version.registered  -> Gate
     version.gated       -> Promote, or Wait for approval, or Nothing: refused by these checks
+    version.approved    -> Promote, or Wait for the approvals still missing
 
 No command at all means the event needs no decision (any more); then nothing is written to the ledger.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ecluse.core.approval import Standing, asks_people, say
 from ecluse.core.event import Event
 from ecluse.core.instants import parse_instant
 from ecluse.core.loop_settings import Policy
@@ -21,7 +23,15 @@ from ecluse.core.version import GateReport, ModelVersion, Stage
 from ecluse.loop.commands import Command, Gate, Nothing, Promote, Retrain, Wait
 
 KINDS = frozenset(
-    {"drift.detected", "trigger.raised", "run.finished", "run.failed", "version.registered", "version.gated"}
+    {
+        "drift.detected",
+        "trigger.raised",
+        "run.finished",
+        "run.failed",
+        "version.registered",
+        "version.gated",
+        "version.approved",
+    }
 )
 """The events that may lead to a decision."""
 
@@ -29,7 +39,8 @@ KINDS = frozenset(
 @dataclass(frozen=True)
 class Facts:
     """What is true when the decision is made: the event's own ``sequence``; the ``champion``; the ``version`` the event (or its run) is
-    about, with its newest gate ``report``; the ``run`` concerned, and the number of a version with the very same bundle (``twin``).
+    about, with its newest gate ``report`` and, where the policy asks people, what they said (``standing``); the ``run`` concerned, and the
+    number of a version with the very same bundle (``twin``).
     """
 
     sequence: int
@@ -38,6 +49,7 @@ class Facts:
     twin: int | None = None
     version: ModelVersion | None = None
     report: GateReport | None = None
+    standing: Standing | None = None
 
 
 def decide(event: Event, facts: Facts, policy: Policy) -> tuple[Command, ...]:
@@ -56,7 +68,7 @@ def decide(event: Event, facts: Facts, policy: Policy) -> tuple[Command, ...]:
         return (_on_failure(event),)
     if event.kind in ("run.finished", "version.registered"):
         return _on_candidate(event, facts, policy)
-    if event.kind == "version.gated":
+    if event.kind in ("version.gated", "version.approved"):
         return _on_verdict(event, facts, policy)
     return ()
 
@@ -116,7 +128,13 @@ def _on_verdict(event: Event, facts: Facts, policy: Policy) -> tuple[Command, ..
         )
     if policy.promotion == "manual":
         return (Wait(f"approval: `ecluse promote {version.number} --why …`"),)
-    return (Promote(event.model, version.number, facts.sequence, f"gates passed: {_praise(report)}"),)
+    praise = f"gates passed: {_praise(report)}"
+    if asks_people(policy):
+        if facts.standing is None or not facts.standing.enough:
+            missing = "" if facts.standing is None else f"{say(facts.standing)}: "
+            return (Wait(f"approval: {missing}`ecluse approve {version.number} --why …`"),)
+        praise += "; approved by " + ", ".join(word.who for word in facts.standing.given)
+    return (Promote(event.model, version.number, facts.sequence, praise),)
 
 
 def _name(check: str, subject: str) -> str:

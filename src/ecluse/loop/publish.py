@@ -14,6 +14,7 @@ from ecluse.core.ports import World
 from ecluse.core.rollout import Rollout
 from ecluse.core.settings import Settings
 from ecluse.core.version import ModelVersion, Stage
+from ecluse.loop.attest import check_champions
 from ecluse.loop.wishes import decide_wishes, may_be_kept, wished
 
 ATTEMPTS = 20
@@ -25,12 +26,13 @@ def publish(world: World, settings: Settings) -> Document:
     """Publish what the state says now and return it; nothing is written when that is published already.
 
     Raises Unavailable when the state or the place of publication cannot be reached, Conflict when a document newer than the state is
-    published (the state was replaced by an older copy).
+    published (the state was replaced by an older copy), Corrupt when a new champion was released by no recorded decision.
     """
     failpoint("publish.start")
     for _ in range(ATTEMPTS):
         there, published = _published(world)  # before the state: what is published is then never newer than it
         document = build_document(world, settings)
+        check_champions(world, published, document)
         signed = world.sealer.sign(canonical(document).decode())
         if there == signed:
             return document

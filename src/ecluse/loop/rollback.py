@@ -9,6 +9,7 @@ from ecluse.core.failpoint import failpoint
 from ecluse.core.ports import World
 from ecluse.core.rollout import Rollout
 from ecluse.core.settings import Settings
+from ecluse.loop.attest import check_served
 from ecluse.loop.promote import check_seal
 from ecluse.loop.publish import can_serve, publish, rollback_targets
 
@@ -51,6 +52,7 @@ def rollback(
         word = "pruned" if target.pruned else "rejected"
         cure = "choose among " + (", ".join(map(str, usable)) or "none")
         raise NotAllowed(f"version {target.number} was {word}", where=model, cure=cure)
+    check_served(world, target)
     check_seal(world, target)
     failpoint("rollback.decided")
     evidence = {"bundle": target.bundle, "from": before.champion}

@@ -17,6 +17,7 @@ from ecluse.core.event import Event, LedgerRow
 from ecluse.core.ports import Durable, Step, World
 from ecluse.core.project import Project
 from ecluse.core.settings import Settings
+from ecluse.loop.approve import hear
 from ecluse.loop.asking import raise_due
 from ecluse.loop.carry_out import Done, Hands, actor_of, carry_out
 from ecluse.loop.child import Child, dismiss, spawn
@@ -93,7 +94,7 @@ def _settled(world: World, settings: Settings, row: LedgerRow, told: set[int]) -
 def resolve(world: World, settings: Settings, row: LedgerRow) -> tuple[tuple[Command, ...], int | None]:
     """What follows from an event now, guard rails asked, and the version it is about. Changes nothing."""
     event, own = row.event, settings.for_model(row.event.model)
-    facts = gather(world, event, row.sequence)
+    facts = hear(world, settings, gather(world, event, row.sequence))
     history = story_so_far(world).of(event.model)
     case = Case(event, row.sequence, history, own.triggers, world.clock.now())
     number = event.version if facts.version is None else facts.version.number
