@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from ecluse.core.codec import canonical, digest, from_plain
@@ -21,13 +22,15 @@ from ecluse.core.frame import records
 from ecluse.core.instants import parse_instant
 from ecluse.core.journal import Segment
 from ecluse.core.recipe import Split
-from ecluse.monitoring.decode import Known, decode
+from ecluse.monitoring.decode import Decoded, Known, make_decode
 from ecluse.monitoring.sketch import Segments, Sketch, sketch_of, together
 from ecluse.stats.reference import Reference
 
 FORMAT = 1
 SHARED_BYTES = 128 * 1024 * 1024
 """From so many bytes on a second process costs less than it saves."""
+BATCH = 8_192
+"""Records decoded together: few enough to stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -97,18 +100,26 @@ def _within(segment: Segment, pane: Pane | None, question: Question, since: date
 
 def count_segment(segment: Segment, question: Question, since: datetime | None = None) -> Pane | None:
     """One segment's pane; None when it is damaged or holds what is no record."""
-    try:
-        found = records(Path(segment.path).read_bytes(), growing=segment.newest)
-    except OSError:
-        return None
-    if found is None:
-        return None
     versions = {each.number: each for each in question.versions}
-    known = {number: Known(each.reference, each.split) for number, each in versions.items()}
+    decode = make_decode(question.model, {n: Known(each.reference, each.split) for n, each in versions.items()})
+    panes = []
     try:
-        decoded = decode(found, question.model, known, since)
-    except ValueError:
+        # a closed segment is mapped; the newest one's writer may cut off what it failed to write
+        with Path(segment.path).open("rb") as file:
+            mapped = not segment.newest and segment.bytes
+            found = records(
+                mmap(file.fileno(), 0, access=ACCESS_READ) if mapped else file.read(), growing=segment.newest
+            )
+        if found is None:
+            return None
+        for start in range(0, len(found), BATCH):
+            panes.append(_pane(decode(found[start : start + BATCH], since), versions))
+    except (OSError, ValueError):
         return None
+    return joined(panes, question)
+
+
+def _pane(decoded: Decoded, versions: Mapping[int, Version]) -> Pane:
     sketches = tuple(
         sketch_of(window, versions[number].reference, versions[number].segments)
         for number, window in sorted(decoded.windows.items())

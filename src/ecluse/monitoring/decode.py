@@ -6,37 +6,20 @@ Some ten times faster than reading records one by one: what is not asked for is 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
-from ecluse.core.expression import Value
 from ecluse.core.instants import parse_instant
 from ecluse.core.recipe import Split, trained_on
 from ecluse.monitoring.window import Window
-from ecluse.stats.reference import NumberReference, Reference
-
-
-class _Head(msgspec.Struct, gc=False):
-    """What the monitor asks of every record; the inputs are parsed when their version is known."""
-
-    kind: str
-    time: str
-    id: str = ""
-    model: str = ""
-    version: int = 0
-    entity: str | None = None
-    as_of: str | None = None
-    score: float | None = None
-    decision: bool | str | None = None
-    degraded: tuple[str, ...] = ()
-    inputs: msgspec.Raw = msgspec.Raw()
+from ecluse.stats.reference import FeatureReference, NumberReference, Reference
 
 
 @dataclass(frozen=True)
@@ -61,91 +44,132 @@ class Decoded:
     asked: tuple[str, str]
 
 
-def decode(records: Sequence[bytes], model: str, known: Mapping[int, Known], since: datetime | None = None) -> Decoded:
-    """The windows of JSON records in their order, from ``since`` on. O(bytes). Raises ValueError for a record that is no journal record."""
-    with _no_collection():
-        parse = msgspec.json.Decoder(_Head).decode
-        heads = [head for each in records if (head := parse(each)).model == model]
-        if since is not None:
-            heads = [head for head in heads if _is_since(head.time, since)]
-        outcomes = sum(head.kind == "outcome" for head in heads)
-        heads = [head for head in heads if head.kind == "prediction"]
-        groups: dict[int, list[_Head]] = {}
-        for head in heads:
-            groups.setdefault(head.version, []).append(head)
-        counts = {number: len(group) for number, group in sorted(groups.items())}
-        windows = {number: _window(groups[number], known[number], counts) for number in counts if number in known}
-        times = set(map(attrgetter("time"), heads))
-        asked = {head.as_of for head in heads if head.as_of is not None}
-        return Decoded(
-            counts,
-            windows,
-            outcomes,
-            min(times, default=""),
-            max(times, default=""),
-            (min(asked, default=""), max(asked, default="")),
-        )
+Records: TypeAlias = Sequence[bytes | memoryview]
+Decode: TypeAlias = Callable[[Records, datetime | None], Decoded]
 
 
-def _window(heads: Sequence[_Head], known: Known, counts: Mapping[int, int]) -> Window:
+def make_decode(model: str, known: Mapping[int, Known]) -> Decode:
+    """``decode(records, since)``: the windows of JSON records in their order, of a model's versions, from ``since`` on (None: all).
+
+    O(bytes). It raises ValueError for a record that is no journal record.
+    """
+    names = sorted({name for each in known.values() for name in each.reference.features})
+    parse, loose = _parser(_fields(names, known)), _parser([_loose(name, place) for place, name in enumerate(names)])
+    splits = {number: _make_fresh(each.split) for number, each in known.items()}
+
+    def decode(records: Records, since: datetime | None = None) -> Decoded:
+        with _no_collection():
+            try:
+                heads = [head for each in records if (head := parse(each)).model == model]
+            except msgspec.ValidationError:  # a value of another kind than its reference's, or no record at all
+                heads = [head for each in records if (head := loose(each)).model == model]
+            if since is not None:
+                heads = [head for head in heads if parse_instant(head.time) >= since]
+            outcomes = sum(head.kind == "outcome" for head in heads)
+            heads = [head for head in heads if head.kind == "prediction"]
+            groups: dict[int, list[Any]] = {}
+            for head in heads:
+                groups.setdefault(head.version, []).append(head)
+            counts = {number: len(group) for number, group in sorted(groups.items())}
+            windows = {n: _window(groups[n], names, splits[n], counts) for n in counts if n in known}
+            times, asked = {head.time for head in heads}, {head.as_of for head in heads if head.as_of is not None}
+        bounds = min(times, default=""), max(times, default=""), (min(asked, default=""), max(asked, default=""))
+        return Decoded(counts, windows, outcomes, *bounds)
+
+    return decode
+
+
+def _parser(inputs: list[Any]) -> Callable[[bytes | memoryview], Any]:
+    """Reads what the monitor asks of every record; the parser skips the rest."""
+    shape = msgspec.defstruct("Inputs", inputs, gc=False)
+    fields: list[Any] = [
+        ("kind", str),
+        ("time", str),
+        ("id", str, ""),
+        ("model", str, ""),
+        ("version", int, 0),
+        ("entity", str | None, None),
+        ("as_of", str | None, None),
+        ("score", float | None, None),
+        ("decision", bool | str | None, None),
+        ("degraded", tuple[str, ...], ()),
+        ("inputs", shape | None, None),
+    ]
+    return msgspec.json.Decoder(msgspec.defstruct("Head", fields, gc=False)).decode
+
+
+def _fields(names: Sequence[str], known: Mapping[int, Known]) -> list[Any]:
+    """A field an input, of the kind of its reference; of any kind where versions differ."""
+    fields = []
+    for place, name in enumerate(names):
+        references = [each.reference.features[name] for each in known.values() if name in each.reference.features]
+        kinds = {_kind(each) for each in references}
+        one = kinds.pop() if len(kinds) == 1 else None
+        fields.append(_loose(name, place) if one is None else (f"f{place}", one | None, _named(name)))
+    return fields
+
+
+def _loose(name: str, place: int) -> tuple[str, Any, Any]:
+    return f"f{place}", float | str | bool | None, _named(name)
+
+
+def _named(name: str) -> Any:
+    return msgspec.field(default=None, name=name)
+
+
+def _kind(reference: FeatureReference) -> type:
+    """A category's type: of a boolean's reference only ``true`` and ``false`` were counted."""
+    if isinstance(reference, NumberReference):
+        return float
+    return bool if set(reference.counts) <= {"true", "false"} else str
+
+
+def _window(heads: Sequence[Any], names: Sequence[str], fresh: Fresh, counts: Mapping[int, int]) -> Window:
     first, last = heads[0], heads[-1]
+    rows, times = [head.inputs for head in heads], [head.time for head in heads]
+    blank = next((type(each) for each in rows if each is not None), None)
+    columns: dict[str, Any] = {}
+    if blank is not None and names:
+        filled = (blank() if each is None else each for each in rows)
+        columns = dict(zip(names, zip(*map(msgspec.structs.astuple, filled), strict=True), strict=True))
     return Window(
         model=first.model,
         version=first.version,
         rows=len(heads),
-        first=min(head.time for head in heads),
-        last=max(head.time for head in heads),
+        first=min(times),
+        last=max(times),
         ends=(first.id, last.id),
-        inputs=_columns([head.inputs for head in heads], known.reference),
+        inputs=columns,
         scores=[0.0 if head.score is None else head.score for head in heads],
         answers=[head.decision if isinstance(head.decision, str) else None for head in heads],
-        fresh=_fresh(heads, known.split),
+        fresh=fresh(heads),
         degraded=sum(bool(head.degraded) for head in heads),
         versions=counts,
     )
 
 
-def _columns(inputs: Sequence[msgspec.Raw], reference: Reference) -> Mapping[str, Sequence[Value]]:
-    """The reference's features as columns; a row that does not fit their kinds makes all be read as they are."""
-    names = sorted(reference.features)
-    kinds = [
-        float if isinstance(reference.features[name], NumberReference) else _kind(reference, name) for name in names
-    ]
-    fields: list[Any] = [
-        (f"f{i}", kind | None, msgspec.field(default=None, name=name))
-        for i, (name, kind) in enumerate(zip(names, kinds, strict=True))
-    ]
-    shape = msgspec.defstruct("Inputs", fields, gc=False)
-    try:
-        parse = msgspec.json.Decoder(shape).decode
-        rows = [parse(each) for each in inputs]
-    except msgspec.ValidationError:
-        plain = msgspec.json.Decoder(dict[str, Any]).decode
-        found = [plain(each) for each in inputs]
-        return {name: [row.get(name) for row in found] for name in names}
-    if not names:
-        return {}
-    return dict(zip(names, zip(*map(msgspec.structs.astuple, rows), strict=True), strict=True))
+Fresh: TypeAlias = Callable[[Sequence[Any]], list[bool]]
 
 
-def _kind(reference: Reference, name: str) -> type:
-    """A category's type: of a boolean's reference only ``true`` and ``false`` were counted."""
-    return bool if set(getattr(reference.features[name], "counts", {})) <= {"true", "false"} else str
-
-
-def _fresh(heads: Sequence[_Head], split: Split | None) -> list[bool]:
+def _make_fresh(split: Split | None) -> Fresh:
     """See ``window.is_trained_on``: one hash a row, the moments parsed once each."""
     if split is None:
-        return [True] * len(heads)
+        return lambda heads: [True] * len(heads)
     if split.kind == "entity":
         cut = least_digest(split.held_out)
+
+        def by_entity(heads: Sequence[Any]) -> list[bool]:
+            asked = map(attrgetter("entity", "as_of"), heads)
+            return [key is None or at is None or sha256(key.encode()).digest()[:8] < cut for key, at in asked]
+
+        return by_entity
+
+    def by_time(heads: Sequence[Any]) -> list[bool]:
+        moments = {head.as_of: parse_instant(head.as_of) for head in heads if head.as_of is not None}
         asked = map(attrgetter("entity", "as_of"), heads)
-        return [key is None or at is None or sha256(key.encode()).digest()[:8] < cut for key, at in asked]
-    moments = {head.as_of: parse_instant(head.as_of) for head in heads if head.as_of is not None}
-    return [
-        head.entity is None or head.as_of is None or not trained_on(split, head.entity, moments[head.as_of])
-        for head in heads
-    ]
+        return [key is None or at is None or not trained_on(split, key, moments[at]) for key, at in asked]
+
+    return by_time
 
 
 def least_digest(held_out: float) -> bytes:
@@ -159,10 +183,6 @@ def least_digest(held_out: float) -> bytes:
         middle = (low + high) // 2
         low, high = (low, middle) if middle / 2**64 >= held_out else (middle + 1, high)
     return low.to_bytes(9, "big")[-8:] if low < 2**64 else b"\xff" * 9
-
-
-def _is_since(time: str, since: datetime) -> bool:
-    return parse_instant(time) >= since
 
 
 @contextmanager
