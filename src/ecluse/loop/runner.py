@@ -6,6 +6,7 @@ event handled twice is handled once. What was decided, and of which event, is in
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +22,7 @@ from ecluse.loop.approve import hear
 from ecluse.loop.asking import raise_due
 from ecluse.loop.carry_out import Done, Hands, actor_of, carry_out
 from ecluse.loop.child import Child, dismiss, spawn
-from ecluse.loop.commands import Command, Nothing, Retrain, Suppress, Wait, command_from_plain, command_to_plain
+from ecluse.loop.commands import Command, Nothing, Retrain, Suppress, command_from_plain, command_to_plain
 from ecluse.loop.decide import KINDS, Facts, decide
 from ecluse.loop.guard import Case, guard
 from ecluse.loop.keep import LEASE_SECONDS, kept
@@ -32,9 +33,12 @@ from ecluse.loop.triggers import trigger_of
 
 HANDLED = "loop.handled"
 WORK = "event"
+_log = logging.getLogger("ecluse.loop")
 DECIDED, SUPPRESSED = "loop.decided", "trigger.suppressed"
 TRIGGERS = frozenset({"drift.detected", "trigger.raised"})
 """The events that ask for a retraining: their chains hold the model's lease."""
+SETTLED = frozenset({"Suppress", "Wait", "Nothing"})
+"""Commands that leave nothing to do."""
 
 Do = Callable[[Hands, Command, bool | None], Done]
 
@@ -45,12 +49,12 @@ def unhandled(world: World) -> list[LedgerRow]:
 
 
 def _look(world: World) -> tuple[list[LedgerRow], set[int]]:
-    """The unhandled events, and the events any decision was told of."""
+    """The unhandled events, and those of them a chain was begun for."""
     rows = list(world.state.ledger(after=_mark(world)))
-    decided = [row.event.evidence for row in rows if row.event.kind in (DECIDED, SUPPRESSED)]
-    within = {told["cause"] for told in decided if told["cause"] != told["origin"]}
-    waiting = [row for row in rows if row.event.kind in KINDS and row.sequence not in within]
-    return waiting, {told["cause"] for told in decided}
+    told = [row.event.evidence for row in rows if row.event.kind in (DECIDED, SUPPRESSED)]
+    begun = {each["cause"] for each in told if each["command"] not in SETTLED and each["cause"] == each["origin"]}
+    over = {each["cause"] for each in told} - begun
+    return [row for row in rows if row.event.kind in KINDS and row.sequence not in over], begun
 
 
 def react(world: World, settings: Settings, durable: Durable) -> Sequence[LedgerRow]:
@@ -64,27 +68,49 @@ def react(world: World, settings: Settings, durable: Durable) -> Sequence[Ledger
     converge(world, settings)  # what an interrupted promotion left unpublished
     begun = newest = _newest(world)
     raise_due(world, settings)
-    while (looked := _look(world))[0] and paused(world) is None:
-        for row in looked[0]:
-            chained = not _settled(world, settings, row, looked[1])
+    seen: set[int] = set()
+    elsewhere = False
+    while paused(world) is None:
+        waiting, chains = _look(world)
+        fresh = [row for row in waiting if row.sequence not in seen]
+        if not fresh:
+            break
+        for row in fresh:
+            seen.add(row.sequence)
+            chained = row.sequence in chains or not _settled(world, settings, row)
+            elsewhere |= chained and not _followed(durable, row)
+            if not elsewhere:  # the mark stays before what another process is still at
+                _mark_handled(world, row.sequence)
             if chained:
-                durable.run(f"{WORK}-{row.sequence}-{row.hash[:12]}", WORK, row.sequence)
-            world.state.set_meta(HANDLED, str(row.sequence))
-            if chained or paused(world) is not None:
                 break  # a chain deals with later rows too: look again
         newest = _newest(world)
-    if paused(world) is None and newest != _mark(world):
+    else:
+        elsewhere = True
+    if not elsewhere:
         # Everything up to a row read *before* the last look: what others add meanwhile is not skipped.
-        world.state.set_meta(HANDLED, str(newest))
+        _mark_handled(world, newest)
     return [row for row in world.state.ledger(after=begun) if row.event.actor.startswith("loop")]
 
 
-def _settled(world: World, settings: Settings, row: LedgerRow, told: set[int]) -> bool:
-    """Whether the event led to nothing that needs doing; that is told at once, without the cost of durable work."""
-    if row.sequence in told:
+def _followed(durable: Durable, row: LedgerRow) -> bool:
+    """Whether the chain of an event came to its end; not when another process holds its lease."""
+    try:
+        durable.run(f"{WORK}-{row.sequence}-{row.hash[:12]}", WORK, row.sequence)
+    except Conflict as held:
+        _log.warning("left to another process", extra={"facts": {"event": row.sequence, "why": str(held)}})
         return False
+    return True
+
+
+def _mark_handled(world: World, sequence: int) -> None:
+    if sequence > _mark(world):
+        world.state.set_meta(HANDLED, str(sequence))
+
+
+def _settled(world: World, settings: Settings, row: LedgerRow) -> bool:
+    """Whether the event led to nothing that needs doing; that is told at once, without the cost of durable work."""
     commands, number = resolve(world, settings, row)
-    if not all(isinstance(command, Suppress | Wait | Nothing) for command in commands):
+    if not all(type(command).__name__ in SETTLED for command in commands):
         return False
     for command in commands:
         _write(world, row, row.sequence, command, number)
@@ -139,16 +165,19 @@ def handle(
         return _chain(hands, do)
     lease = world.state.take_lease(f"retrain/{row.event.model}", f"event {sequence} {row.hash[:12]}", LEASE_SECONDS)
     if lease is None:
+        if sequence in _look(world)[1]:
+            raise Conflict(f"event {sequence} is dealt with by another process", where=row.event.model)
         _give_way(world, row, "running", "another process retrains the model now")
         return [sequence]
     try:
+        if _mark(world) >= sequence:
+            return [sequence]  # another process took it over while this one was away, and brought it to its end
         with kept(world, lease, hands.running):
             return _chain(replace(hands, world=replace(world, state=world.state.fenced(lease))), do)
     except Conflict as lost:
-        if world.state.renew_lease(lease):
-            raise
-        _give_way(world, row, "lease_lost", str(lost))
-        return [sequence]
+        if not world.state.renew_lease(lease):
+            _give_way(world, row, "lease_lost", str(lost))
+        raise
     finally:
         world.state.release_lease(lease)
 

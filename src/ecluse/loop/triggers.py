@@ -215,8 +215,8 @@ def _decided(history: History, row: LedgerRow, tables: Mapping[str, int]) -> His
     if kind == "Retrain" and all(start.origin != origin for start in history.starts):
         starts = (*history.starts, Start(origin, row.event.time))[-KEPT:]
         return replace(history, starts=starts, deferred=None, streak=0, breached=False)
-    if kind == "Suppress":
-        history = _ended(history, origin, 0.0)  # a retraining that could not go on, or none
+    if plan.get("why") == "lease_lost":
+        history = _ended(history, origin, 0.0)  # it was not allowed to go on
     return replace(history, deferred=_later(history, row, plan))
 
 
@@ -227,7 +227,8 @@ def _later(history: History, row: LedgerRow, plan: Mapping[str, object]) -> Defe
     if not until or not again:
         return before
     trigger = str(plan.get("trigger") or "retry")
-    later = Deferred(row.sequence, parse_instant(str(until)), trigger, str(plan["reason"]), row.event.version)
+    said = str(plan["reason"]) if plan["kind"] == "Wait" else f"asked before and held back: {plan['reason']}"
+    later = Deferred(row.sequence, parse_instant(str(until)), trigger, said, row.event.version)
     return later if before is None or later.until < before.until else before
 
 

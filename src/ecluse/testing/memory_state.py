@@ -48,13 +48,13 @@ class MemoryState:
         self, monotonic: Callable[[], float], wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         self._t, self._monotonic, self._wall = _Tables(), monotonic, wall
-        self._fence: Lease | None = None
+        self.fence: Lease | None = None
         self._process = "1"
 
     def seen_by(self, process: str) -> Self:
         """The same state as another process sees it."""
         seen = copy.copy(self)
-        seen._process, seen._fence = process, None
+        seen._process, seen.fence = process, None
         return seen
 
     def kill(self, process: str) -> None:
@@ -88,11 +88,11 @@ class MemoryState:
     def fenced(self, lease: Lease) -> Self:
         """See ``core.lease.Leases``."""
         seen = copy.copy(self)
-        seen._fence = lease
+        seen.fence = lease
         return seen
 
     def _write(self) -> _Tables:
-        lease = self._fence
+        lease = self.fence
         if lease is not None and self._t.leases.get(lease.name, _FREE)[0] != lease.token:
             raise Conflict(f"the lease on {lease.name} was lost", where=lease.holder)
         return self._t
