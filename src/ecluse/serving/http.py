@@ -50,16 +50,16 @@ class Application:
         """Everything that can be decided by the head of a request, before a byte of its body is kept: ``call.refused`` is the "no"."""
         try:
             self._check_host(call.headers)
-            shown = call.headers.get(b"x-request-id", b"").decode("latin-1")
-            if REQUEST_ID.fullmatch(shown):
-                call.request_id = shown
+            shown = call.headers.get(b"x-request-id")
+            if shown is not None and REQUEST_ID.fullmatch(named := shown.decode("latin-1")):
+                call.request_id = named
             route, call.parameters = self.router.find(call.method, call.path)
             call.route, call.handler = route.path, route.handler
             if route.permission != OPEN and self.plane.needs_key:
                 call.grant = self._identify(call.headers)
                 demand(call.grant, route.permission)
-            if b"x-request-id" in call.headers:  # one that cannot be used is told to who may ask at all
-                read_request_id(shown, "X-Request-Id")
+            if shown is not None:  # one that cannot be used is told to who may ask at all
+                read_request_id(shown.decode("latin-1"), "X-Request-Id")
             call.hurry()
             if route.takes:
                 self.plane.admission.check()
