@@ -30,15 +30,15 @@ def two_sided(z: float) -> float:
 
 
 def means(mean: float, sd: float, rows: int, now: float, sd_now: float, rows_now: int) -> Z:
-    """Whether the mean moved from ``mean`` (of ``rows`` with deviation ``sd``) to ``now``. NaN without rows or without any deviation.
+    """Whether the mean moved from ``mean`` (of ``rows`` with deviation ``sd``) to ``now``, at the larger of both deviations. NaN without rows or without any deviation.
 
     >>> round(means(10.0, 2.0, 400, 10.5, 2.0, 100).z, 3)
     2.236
     """
     if rows < 1 or rows_now < 1 or not sd + sd_now > 0:
         return Z(NAN, NAN)
-    # one row has no deviation of its own: the reference's is the best guess of it
-    spread = sd_now if rows_now > 1 else sd
+    # Of a long tail a window that missed it has a small mean and a small deviation at once: believed, it would prove too much.
+    spread = max(sd, sd_now)
     error = math.sqrt(sd**2 / rows + spread**2 / rows_now)
     z = (now - mean) / error if error else NAN
     return Z(z, two_sided(z))

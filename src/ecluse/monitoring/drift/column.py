@@ -103,7 +103,7 @@ def _distances(reference: Sequence[int], current: Sequence[int]) -> tuple[Measur
     n, m, bins = sum(reference), sum(current), len(reference)
     if not n or not m or bins < 2:
         return ()
-    noise, p = psi_noise(n, m, bins), chi_square.chi_square(reference, current).p_value
+    noise, p = psi_noise(n, m, bins), significance(reference, current)
     moved, distance = psi(reference, current), jensen_shannon(reference, current)
     rest = math.sqrt(max(distance**2 - noise / _BITS, 0.0))
     return (
@@ -112,12 +112,30 @@ def _distances(reference: Sequence[int], current: Sequence[int]) -> tuple[Measur
     )
 
 
+def significance(reference: Sequence[int], current: Sequence[int]) -> float:
+    """The p-value of counts over the same bins: chi-square over those that expect enough rows, and of the others together whether they hold
+    more than they should, exactly (given how many there are on both sides, where they fall is binomial; Przyborowski & Wilenski 1940).
+
+    >>> significance([1000, 0], [199, 1]) > 0.1, significance([1000, 0], [190, 10]) < 1e-6
+    (True, True)
+    """
+    from scipy.special import bdtrc
+
+    n, m = sum(reference), sum(current)
+    often = [place for place, seen in enumerate(reference) if seen >= _FEW and seen / n * m >= _FEW]
+    before, now = [reference[place] for place in often], [current[place] for place in often]
+    p_values = [chi_square.chi_square(before, now).p_value] if len(often) > 1 and sum(now) else []
+    if len(often) < len(reference):
+        rest, rest_now = n - sum(before), m - sum(now)
+        p_values.append(float(bdtrc(rest_now - 1, rest + rest_now, m / (n + m))) if rest_now else 1.0)
+    return min(1.0, len(p_values) * min(p_values))
+
+
 def _association(reference: Sequence[int], current: Sequence[int]) -> tuple[Measured, ...]:
     n, m, bins = sum(reference), sum(current), len(reference)
     if not n or not m or bins < 2:
         return ()
-    v = chi_square.balanced_v(reference, current)
-    p = chi_square.chi_square(reference, current).p_value
+    v, p = chi_square.balanced_v(reference, current), significance(reference, current)
     return (Measured("cramers_v", v, _less(v, chi_square.balanced_v_noise(n, m, bins)), p, "chi_square"),)
 
 
@@ -171,7 +189,7 @@ def share_change(before: int, n: int, now: int, m: int) -> tuple[float, float]:
 
 
 def _unseen(reference: CategoryReference, counts: ColumnCounts) -> tuple[Measured, ...]:
-    from scipy.special import pdtrc
+    from scipy.special import bdtrc
 
     rows, known = counts.rows - counts.missing, sum(reference.counts.values())
     if not rows or not reference.counts:
@@ -179,8 +197,9 @@ def _unseen(reference: CategoryReference, counts: ColumnCounts) -> tuple[Measure
     share = counts.unseen / rows
     # Good (1953), "The population frequencies of species": values seen once tell how often to expect one never seen.
     once = sum(seen == 1 for seen in reference.counts.values())
-    # not even a reference that saw nothing once is sure that there is nothing else: one row in as many as it has
-    p = float(pdtrc(counts.unseen - 1, rows * max(once, 1) / known)) if counts.unseen else 1.0
+    # so many never seen, where as many rows were to show as many that are seen once: see ``significance``
+    new = counts.unseen
+    p = float(bdtrc(new - 1, new + once, rows / (rows + known))) if new else 1.0
     return (Measured("unseen", share, max(share - once / known, 0.0), p, "unseen"),)
 
 
