@@ -187,7 +187,7 @@ def _label(served: Served, tmp_path: Path, lines: list[str]) -> None:
 def test_outcomes_join_label_tables_and_reports_of_callers(served: Served, tmp_path: Path) -> None:
     served.traffic(400)
     _label(served, tmp_path, [f"u{i},{'true' if i % 2 else 'false'}" for i in range(300)])
-    told = {"kind": "outcome", "time": "2024-02-01T00:00:00.000000Z", "model": "churn", "entity": None, "at": None}
+    told = {"kind": "outcome", "time": "2024-01-31T00:00:00.000000Z", "model": "churn", "entity": None, "at": None}
     served.write([told | {"request_id": f"r-{i}", "value": True, "extra": {}} for i in range(290, 350)])
     report = outcomes(served.world, PROJECT, SETTINGS, "churn")
     assert (report.versions[1].joined, report.versions[1].waiting) == (350, 50)

@@ -161,8 +161,8 @@ WHOLE: dict[str, list[dict[str, Any]]] = {
     "churn.Row": [KEYED | SHARED, EXPLICIT | SHARED],
     "churn.Flat": [KEYED | SHARED, FLAT | SHARED],
     "churn.Outcome": [
-        {"model": "churn", "value": True, "request_id": "full"},
-        {"model": "churn", "value": True, "user_id": "u1", "at": MOMENT},
+        {"model": "churn", "value": True, "request_id": "full", "known_at": MOMENT},
+        {"model": "churn", "value": True, "user_id": "u1", "at": MOMENT, "known_at": MOMENT},
     ],
     "InferRequest": [
         {"id": "i", "parameters": {"as_of": MOMENT}, "inputs": [TENSORS[0], TENSOR], "outputs": [{"name": "proba"}]}

@@ -1,10 +1,10 @@
-"""Commands about watching: monitor, outcomes."""
+"""The command that watches: monitor."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from ecluse.cli.console import Group, Option, Reply, Shell, table, verdict_table
+from ecluse.cli.console import Group, Option, Reply, Shell, verdict_table
 from ecluse.cli.models import ModelName
 from ecluse.core.instants import parse_duration
 
@@ -26,21 +26,6 @@ def monitor(
     return Reply(report, text, refused=report.verdict.breached)
 
 
-def outcomes(shell: Shell, *, model: ModelName = None) -> Reply:
-    """Realised performance: predictions joined with the truths that have arrived, per version."""
-    report = shell.app.outcomes(shell.model(model))
-    names = sorted({metric for each in report.versions.values() for metric in each.metrics})
-    rows = [
-        (number, each.joined, each.waiting, *(each.metrics.get(n) for n in names))
-        for number, each in report.versions.items()
-    ]
-    text = table(["version", "with truth", "waiting", *names], rows)
-    if report.verdict.findings:
-        text += "\n\n" + verdict_table(report.verdict)
-    return Reply(report, text, refused=report.verdict.breached)
-
-
 def register(app: Group) -> None:
-    """Add these commands."""
+    """Add this command."""
     app.add(monitor)
-    app.add(outcomes)

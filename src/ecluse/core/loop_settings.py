@@ -32,6 +32,7 @@ class Monitoring:
     A feature has drifted when any statistic passes its limit and is significant with at most ``false_discoveries`` false among all that are;
     the data has when ``drift_share`` of the features have (``weights``: counted, or weighed by their importance), a segment's when
     ``segment_share`` of them. ``trend``: the p-value below which ``trend_windows`` windows in a row rise or fall; 0 looks at no trend.
+    ``estimate_rows``: truths in each window on which estimated performance is checked; 0 estimates nothing.
     """
 
     last: int | None = None
@@ -57,11 +58,16 @@ class Monitoring:
     variance: float = 0.5
     performance: Mapping[str, float] = field(default_factory=dict)
     min_outcomes: int = 200
+    estimate_rows: int = 1000
 
     def __post_init__(self) -> None:
         if not 0 < self.false_discoveries < 1:
             raise DeclarationError(
                 f"false_discoveries = {self.false_discoveries}", where="monitoring", cure="give a share such as 0.01"
+            )
+        if self.estimate_rows and self.estimate_rows < 100:
+            raise DeclarationError(
+                f"estimate_rows = {self.estimate_rows}", where="monitoring", cure="give at least 100, or 0"
             )
         if not 0 <= self.trend < 1 or self.trend_windows < 5:
             raise DeclarationError(
@@ -220,7 +226,7 @@ class Rollback:
     watch: timedelta = timedelta(days=1)
     within: timedelta = timedelta(minutes=1)
     errors: float = 0.02
-    latency: float = 1.3
+    latency: float = 1.25
     output_psi: float = 1.0
     samples: int = 50
     metrics: Mapping[str, float] = field(default_factory=dict)

@@ -39,7 +39,9 @@ class Prediction:
 
 @dataclass(frozen=True)
 class OutcomeRecord:
-    """A truth that arrived: about an entity at a label moment, or about one request."""
+    """A truth that arrived: about an entity at a label moment, or about one request. ``known_at`` is when it became known by the caller's word;
+    without it, when it arrived (``time``).
+    """
 
     kind: str
     time: str
@@ -49,3 +51,4 @@ class OutcomeRecord:
     request_id: str | None
     value: Value
     extra: Mapping[str, Value] = field(default_factory=dict)
+    known_at: str | None = None

@@ -22,7 +22,7 @@ from ecluse.core.project import Project
 from ecluse.core.settings import Settings
 
 CHUNK_RECORDS = 50_000
-INSTANTS = ("time", "as_of", "at")
+INSTANTS = ("time", "as_of", "at", "known_at")
 TEXTS = ("kind", "id", "request_id", "model", "arm", "entity")
 NUMBERS = {"version": pl.Int64, "propensity": pl.Float64, "score": pl.Float64, "threshold": pl.Float64, "latency_us": pl.Int64}  # fmt: skip
 NESTED = ("decision", "value", "inputs", "moments", "scores", "unseen", "degraded", "extra")

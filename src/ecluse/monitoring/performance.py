@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -16,10 +17,12 @@ from ecluse.core.verdict import Finding, Outcome, at_least, at_most
 from ecluse.monitoring.drift.column import share_change
 from ecluse.monitoring.drift.counts import is_missing
 from ecluse.monitoring.window import Record, is_trained_on
+from ecluse.stats.bootstrap import bootstrap
 from ecluse.stats.catalog import measure, metric_of
 from ecluse.stats.mean_shift import mean_shift, mean_shift_noise
 from ecluse.stats.reference import CategoryReference, FeatureReference
 
+_ROUNDS = 500
 _SIGMAS = 3.29  # a move of the target that unmoved data show once in a thousand windows is not believed
 
 
@@ -43,20 +46,24 @@ class Truths:
 
 @dataclass(frozen=True)
 class Joined:
-    """Predictions with their truths, (n,) each, one per question asked; ``waiting`` counts those whose truth has not arrived."""
+    """Predictions with their truths, (n,) each, one per question asked; ``waiting`` counts those whose truth has not arrived (``open``)."""
 
     records: Sequence[Record]
     truths: Sequence[Value]
     waiting: int
+    open: Sequence[Record] = ()
 
 
 @dataclass(frozen=True)
 class Realised:
-    """Of one version: predictions ``joined`` with a truth, those ``waiting`` for one, metrics over the joined (undefined ones left out)."""
+    """Of one version: predictions ``joined`` with a truth, those ``waiting`` for one, metrics over the joined (undefined ones left out), and
+    for those asked for the ends of their 95 % interval.
+    """
 
     joined: int
     waiting: int
     metrics: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def question(record: Record) -> tuple[str, int]:
@@ -74,7 +81,8 @@ def join(records: Iterable[Record], truths: Truths) -> Joined:
         asked[question(record) if about else record["id"]] = record
     found = [(record, truths.of(record)) for record in asked.values()]
     known = [(record, truth) for record, truth in found if not is_missing(truth)]
-    return Joined([record for record, _ in known], [truth for _, truth in known], len(found) - len(known))
+    still = [record for record, truth in found if is_missing(truth)]
+    return Joined([record for record, _ in known], [truth for _, truth in known], len(still), still)
 
 
 def unlearnt(joined: Joined, split: Split | None) -> Joined:
@@ -85,27 +93,78 @@ def unlearnt(joined: Joined, split: Split | None) -> Joined:
     last = None if split is None else split.last_moment
     if last is None:
         return joined
-    kept = [
-        (record, truth)
-        for record, truth in zip(joined.records, joined.truths, strict=True)
-        if not (is_trained_on(split, record) and question(record)[1] <= to_micros(last))
-    ]
-    return Joined([record for record, _ in kept], [truth for _, truth in kept], joined.waiting)
+
+    def is_learnt(record: Record) -> bool:
+        return is_trained_on(split, record) and question(record)[1] <= to_micros(last)
+
+    pairs = zip(joined.records, joined.truths, strict=True)
+    kept = [(record, truth) for record, truth in pairs if not is_learnt(record)]
+    still = [record for record in joined.open if not is_learnt(record)]
+    return Joined([record for record, _ in kept], [truth for _, truth in kept], joined.waiting, still)
 
 
-def realised(task: str, classes: Sequence[str], joined: Joined, costs: Costs | None = None) -> Realised:
-    """The task's metrics over the joined predictions, binary ones at the threshold in force last. ``classes`` in the scorer's order."""
-    metrics: dict[str, float] = {}
-    if joined.records:
-        threshold = joined.records[-1]["threshold"]
-        found = measure(
-            task,
-            *_arrays(task, classes, joined),
-            threshold=0.5 if threshold is None else threshold,
-            costs=_money(costs) if task == "binary" else None,
-        )
-        metrics = {name: value for name, value in found.items() if np.isfinite(value)}
-    return Realised(len(joined.records), joined.waiting, metrics)
+def realised(
+    task: str, classes: Sequence[str], joined: Joined, costs: Costs | None = None, intervals: Iterable[str] = ()
+) -> Realised:
+    """The task's metrics over the joined predictions, binary ones at the threshold in force last. ``classes`` in the scorer's order.
+
+    ``intervals`` names metrics to give an interval: by bootstrap, whole entities drawn, where the metric is defined.
+    """
+    if not joined.records:
+        return Realised(0, joined.waiting, {})
+    y, scores = arrays_of(task, classes, joined)
+    threshold, money = threshold_of(joined.records), _money(costs) if task == "binary" else None
+    found = measure(task, y, scores, threshold=threshold, costs=money)
+    metrics = {name: value for name, value in found.items() if np.isfinite(value)}
+    groups = [record["entity"] or record["id"] for record in _answerable(task, classes, joined)]
+    ends = {}
+    for name in sorted(set(intervals) & set(metrics)):
+        function = metric_of(task, name).closed(threshold=threshold, costs=money)
+        interval = bootstrap(function, y, scores, rounds=_ROUNDS, groups=np.array(groups))
+        if np.isfinite(interval.low):
+            ends[name] = (interval.low, interval.high)
+    return Realised(len(joined.records), joined.waiting, metrics, ends)
+
+
+def parts(
+    joined: Joined, segments: Sequence[str], least: int
+) -> Iterator[tuple[Literal["arm", "segment"], str, Joined]]:
+    """The joined predictions of each arm, and of each value of each ``segments`` input (``"plan=Basic"``) with at least ``least`` truths.
+
+    A part waits for nothing: whose truth will come is not known of those that wait. Sorted. O(n (1 + segments)).
+    """
+    arms: dict[str, list[int]] = {}
+    values: dict[str, dict[str, list[int]]] = {column: {} for column in segments}
+    for i, record in enumerate(joined.records):
+        arms.setdefault(record["arm"], []).append(i)
+        for column in segments:
+            if column in record["inputs"]:
+                values[column].setdefault(_segment_value(record["inputs"][column]), []).append(i)
+    for arm in sorted(arms):
+        yield "arm", arm, _some(joined, arms[arm])
+    for column in segments:
+        for value, places in sorted(values[column].items()):
+            if len(places) >= least:
+                yield "segment", f"{column}={value}", _some(joined, places)
+
+
+def _some(joined: Joined, places: Sequence[int]) -> Joined:
+    return Joined([joined.records[i] for i in places], [joined.truths[i] for i in places], 0)
+
+
+def _segment_value(value: Value) -> str:
+    """As segments are named where gates judge them: ``true``, whole numbers without a fraction, ``missing``."""
+    if is_missing(value):
+        return "missing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def threshold_of(records: Sequence[Record]) -> float:
+    """The decision threshold in force last, 0.5 where there was none."""
+    threshold = records[-1]["threshold"] if records else None
+    return 0.5 if threshold is None else float(threshold)
 
 
 def _money(costs: Costs | None) -> dict[str, float] | None:
@@ -118,17 +177,27 @@ def _money(costs: Costs | None) -> dict[str, float] | None:
     }
 
 
-def _arrays(task: str, classes: Sequence[str], joined: Joined) -> tuple[np.ndarray, np.ndarray]:
+def arrays_of(task: str, classes: Sequence[str], joined: Joined) -> tuple[np.ndarray, np.ndarray]:
+    """Truths (n,) as numbers or class codes and scores (n,) or (n, k). A class that is new since cannot be predicted: its rows are left out."""
+    known = _answerable(task, classes, joined)
     if task != "multiclass":
-        truths = np.array([float(truth or 0) for truth in joined.truths])
-        return truths, np.array([float(record["score"]) for record in joined.records])
+        return np.array([float(truth or 0) for truth in joined.truths]), scores_of(task, classes, known)
     codes = {name: code for code, name in enumerate(classes)}
-    known = [
-        i for i, truth in enumerate(joined.truths) if str(truth) in codes
-    ]  # a class that is new since cannot be predicted
-    y = np.array([float(codes[str(joined.truths[i])]) for i in known])
-    shares = [[(joined.records[i]["scores"] or {}).get(name, 0.0) for name in classes] for i in known]
-    return y, np.array(shares, dtype=np.float64).reshape(len(known), len(classes))
+    y = [float(codes[str(truth)]) for truth in joined.truths if str(truth) in codes]
+    return np.array(y), scores_of(task, classes, known)
+
+
+def scores_of(task: str, classes: Sequence[str], records: Sequence[Record]) -> np.ndarray:
+    """Scores (n,), of a multi-class version (n, k) in the order of ``classes``."""
+    if task != "multiclass":
+        return np.array([float(record["score"]) for record in records])
+    shares = [[(record["scores"] or {}).get(name, 0.0) for name in classes] for record in records]
+    return np.array(shares, dtype=np.float64).reshape(len(records), len(classes))
+
+
+def _answerable(task: str, classes: Sequence[str], joined: Joined) -> list[Record]:
+    pairs = zip(joined.records, joined.truths, strict=True)
+    return [record for record, truth in pairs if task != "multiclass" or str(truth) in classes]
 
 
 def judge_performance(task: str, version: int, of: Realised, limits: Monitoring) -> list[Finding]:

@@ -23,7 +23,9 @@ _encode = msgspec.json.Encoder().encode
 def read_outcomes(
     body: bytes | bytearray, champions: Mapping[str, Loaded], model: str | None, now: int
 ) -> list[OutcomeRecord]:
-    """The outcomes of a body: one object or a list. Each names a ``request_id``, or an entity's key and ``at``. Raises Refused."""
+    """The outcomes of a body: one object or a list. Each names a ``request_id``, or an entity's key and ``at``, and may
+    say since when it is ``known_at`` (a moment to come is for the join to hold back). Raises Refused.
+    """
     value = parse_json(body)
     items = value if isinstance(value, list) else [value]
     if not items:
@@ -48,7 +50,7 @@ def _read(item: Any, champions: Mapping[str, Loaded], model: str | None, now: in
         )
     loaded = _loaded(item, champions, model, prefix)
     keyed, columns = "request_id" not in item, loaded.form.entities[0].columns if loaded.form.entities else ()
-    allowed = {"model", "value", *((*columns, "at") if keyed else ("request_id",))}
+    allowed = {"model", "value", "known_at", *((*columns, "at") if keyed else ("request_id",))}
     if stranger := next((name for name in item if name not in allowed), None):
         code = "ambiguous_request" if stranger in (*columns, "at") else "unknown_field"
         cure = (
@@ -66,7 +68,8 @@ def _read(item: Any, champions: Mapping[str, Loaded], model: str | None, now: in
     if not keyed and request_id is None:
         raise Refused("missing_value", "`request_id` is null", field=prefix + "request_id")
     truth = _truth(item["value"], loaded, prefix + "value")
-    return OutcomeRecord("outcome", time_text(now), loaded.model, entity, at, request_id, truth)
+    known_at = time_text(read_instant(item["known_at"], prefix + "known_at")) if "known_at" in item else None
+    return OutcomeRecord("outcome", time_text(now), loaded.model, entity, at, request_id, truth, known_at=known_at)
 
 
 def _loaded(item: Mapping[str, Any], champions: Mapping[str, Loaded], model: str | None, prefix: str) -> Loaded:
