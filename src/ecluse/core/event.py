@@ -37,6 +37,7 @@ KINDS = {
     "threshold.changed": "a decision threshold was set",
     "monitor.judged": "a window was compared with its reference",
     "drift.detected": "a monitor was breached",
+    "skew.detected": "features served differ from those recomputed as of the same moment",
     "outcomes.settled": "truths that arrived were counted: used, late, and held in quarantine",
     "loop.decided": "the loop decided what follows an event",
     "trigger.raised": "a retraining was asked for: by schedule, new data, an objective, a person, or from outside",

@@ -30,7 +30,9 @@ def two_sided(z: float) -> float:
 
 
 def means(mean: float, sd: float, rows: int, now: float, sd_now: float, rows_now: int) -> Z:
-    """Whether the mean moved from ``mean`` (of ``rows`` with deviation ``sd``) to ``now``, at the larger of both deviations. NaN without rows or without any deviation.
+    """Whether the mean moved from ``mean`` (of ``rows`` with deviation ``sd``) to ``now``, at the larger of both deviations.
+
+    NaN without rows or without any deviation.
 
     >>> round(means(10.0, 2.0, 400, 10.5, 2.0, 100).z, 3)
     2.236
