@@ -109,8 +109,11 @@ def _unanswered(simulation: Simulation, rows: list[LedgerRow]) -> list[str]:
 def _too_stubborn(simulation: Simulation, rows: list[LedgerRow]) -> list[str]:
     """Failures in a row end with the alert; each retry waited for its turn."""
     found, failures, limits = [], 0, simulation.settings.triggers
+    decided = {
+        row.event.evidence.get("cause") for row in rows
+    }  # not the failure of a process that was followed by another
     for row in rows:
-        if row.event.kind == "run.failed":
+        if row.event.kind == "run.failed" and row.sequence in decided:
             failures += 1
             failed_at = row.event.time
         elif row.event.kind == "run.finished":
@@ -126,4 +129,6 @@ def _too_stubborn(simulation: Simulation, rows: list[LedgerRow]) -> list[str]:
 def _released_twice(rows: list[LedgerRow]) -> list[str]:
     """A chain that lost its lease releases nothing: each makes at most one version."""
     registered = [row.event.actor for row in rows if row.event.kind == "version.registered"]
-    return [f"{actor} registered {registered.count(actor)}" for actor in set(registered) if registered.count(actor) > 1]
+    decided = len(starts(rows)) + 1  # and the first, by hand
+    found = [f"{len(registered)} versions of {decided} retrainings"] if len(registered) > decided else []
+    return found + [f"{a} registered {registered.count(a)}" for a in set(registered) if registered.count(a) > 1]

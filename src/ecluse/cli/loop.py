@@ -1,7 +1,8 @@
-"""Commands about the control loop: loop run, status, trigger, pause, resume."""
+"""Commands about the control loop: loop run, status, trigger, pause, resume, simulate."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Annotated
 from ecluse.cli.console import Group, Option, Reply, Shell, table
 from ecluse.cli.models import ModelName
 from ecluse.core.event import LedgerRow
+from ecluse.core.instants import format_instant, parse_instant
 
 Why = Annotated[str, Option("--why", help="the reason, for the ledger")]
 
@@ -76,6 +78,41 @@ def resume(shell: Shell, *, why: Why) -> Reply:
     return Reply({"was": before, "waiting": waiting}, said)
 
 
+def simulate(
+    shell: Shell,
+    *,
+    from_: Annotated[str, Option("--from", help="begin there: 2024-01-31 or an RFC 3339 instant")],
+    to: Annotated[str, Option("--to", help="end there")],
+    faults: Annotated[
+        str, Option("--faults", help="comma-separated: failing, refused, crash, sleeping, clock, storm")
+    ] = "",
+    seed: Annotated[int, Option("--seed", help="the same seed tells the same story")] = 0,
+) -> Reply:
+    """Tell a stretch of the past to a simulated loop under the settings of now: what would have been done, and why. Changes nothing."""
+    from ecluse.testing.replay import replay
+
+    since, until = parse_instant(from_, where="--from"), parse_instant(to, where="--to")
+    wrong = [word.strip() for word in faults.split(",") if word.strip()]
+    done = replay(shell.app.world, shell.app.settings, since, until, faults=wrong, seed=seed)
+    shown = table(["when", "what", "model", "version", "why"], _gathered(done.rows)) if done.rows else "nothing"
+    counts = ", ".join(f"{count} {what}" for what, count in done.counts.items())
+    given = "".join(f"\n{model} had no version: one was assumed" for model in done.assumed)
+    return Reply(done, f"{shown}\n\n{counts}{given}")
+
+
+def _gathered(rows: Sequence[LedgerRow]) -> list[tuple[object, ...]]:
+    """What was held back for the same reason, one after the other, is one line."""
+    shown: list[tuple[object, ...]] = []
+    for (model, why), group in itertools.groupby(rows, lambda row: (row.event.model, row.event.evidence.get("why"))):
+        same = list(group)
+        if why is None or len(same) == 1:
+            shown += [(format_instant(row.event.time)[:16], *_row(row)[1:]) for row in same]
+        else:
+            first = same[0].event
+            shown.append((format_instant(first.time)[:16], f"{len(same)} held back: {why}", model, None, first.reason))
+    return shown
+
+
 def _table(rows: Sequence[LedgerRow]) -> str:
     return table(["#", "what", "model", "version", "why"], [_row(row) for row in rows])
 
@@ -89,5 +126,5 @@ def _row(row: LedgerRow) -> tuple[object, ...]:
 def register(app: Group) -> None:
     """Add these commands."""
     loop = app.nest("loop", "The control loop: react to events, see what it decided, stop it.")
-    for command in (run, status, trigger, pause, resume):
+    for command in (run, status, trigger, pause, resume, simulate):
         loop.add(command)

@@ -15,7 +15,7 @@ from ecluse.core.event import Event
 from ecluse.core.instants import format_duration, format_instant
 from ecluse.core.loop_settings import Triggers
 from ecluse.loop.commands import Alert, Command, Nothing, Retrain, Suppress, Wait
-from ecluse.loop.triggers import Deferred, History, Start, key_of, trigger_of
+from ecluse.loop.triggers import Deferred, History, Start, key_of, origin_of, trigger_of
 
 DAY = timedelta(days=1)
 _LASTING = ("schedule", "new_data", "slo", "outside", "retry")
@@ -59,11 +59,19 @@ def guard(commands: Sequence[Command], case: Case) -> tuple[Command, ...]:
 
 
 def _guarded(command: Command, case: Case) -> Command:
+    if case.event.kind in ("run.finished", "run.failed") and _late(case):
+        return Nothing(f"event {origin_of(case.event)} was brought to its end by another process")
     if isinstance(command, Retrain):
         return next((no for rule in RULES if (no := rule(case)) is not None), command)
     if case.event.kind == "run.failed" and case.history.failed == case.sequence and isinstance(command, Nothing):
         return _after_failure(case)
     return command
+
+
+def _late(case: Case) -> bool:
+    """Whether a training ended that another process had followed already: its own had slept past its lease."""
+    origin = origin_of(case.event)
+    return any(s.origin == origin and s.ended not in (0, case.sequence) for s in case.history.starts)
 
 
 def _after_failure(case: Case) -> Command:
@@ -124,7 +132,8 @@ def _failing(case: Case) -> Suppress | None:
 
 def _hysteresis(case: Case) -> Suppress | None:
     most, streak = case.triggers.hysteresis, case.history.streak
-    if case.trigger not in ("drift", "performance") or "deferred" in case.event.evidence or streak >= most:
+    watched = case.trigger in ("drift", "performance") and "deferred" not in case.event.evidence
+    if not watched or most == 1 or streak >= most:
         return None
     return _no(case, "hysteresis", f"{streak} of {most} windows in a row breached")
 

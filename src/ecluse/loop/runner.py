@@ -25,6 +25,7 @@ from ecluse.loop.child import Child, dismiss, spawn
 from ecluse.loop.commands import Command, Nothing, Retrain, Suppress, command_from_plain, command_to_plain
 from ecluse.loop.decide import KINDS, Facts, decide
 from ecluse.loop.guard import Case, guard
+from ecluse.loop.incident import hold_releases
 from ecluse.loop.keep import LEASE_SECONDS, kept
 from ecluse.loop.pause import paused, stop_if_paused
 from ecluse.loop.publish import converge
@@ -97,7 +98,7 @@ def _followed(durable: Durable, row: LedgerRow) -> bool:
     try:
         durable.run(f"{WORK}-{row.sequence}-{row.hash[:12]}", WORK, row.sequence)
     except Conflict as held:
-        _log.warning("left to another process", extra={"facts": {"event": row.sequence, "why": str(held)}})
+        _log.info("left to another process", extra={"facts": {"event": row.sequence, "why": str(held)}})
         return False
     return True
 
@@ -124,7 +125,8 @@ def resolve(world: World, settings: Settings, row: LedgerRow) -> tuple[tuple[Com
     history = story_so_far(world).of(event.model)
     case = Case(event, row.sequence, history, own.triggers, world.clock.now())
     number = event.version if facts.version is None else facts.version.number
-    return guard(decide(event, facts, own.policy), case), number
+    commands = guard(decide(event, facts, own.policy), case)
+    return hold_releases(world, settings, event.model, commands), number
 
 
 @contextmanager

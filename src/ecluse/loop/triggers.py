@@ -21,12 +21,12 @@ DECISIONS = ("loop.decided", "trigger.suppressed")
 
 @dataclass(frozen=True)
 class Start:
-    """A retraining that was decided: by the chain of event ``origin``, at ``time``; ``seconds`` it trained, once it has ``ended``."""
+    """A retraining that was decided: by the chain of event ``origin``, at ``time``; ``seconds`` it trained, once it has ``ended`` (by that row)."""
 
     origin: int
     time: datetime
     seconds: float = 0.0
-    ended: bool = False
+    ended: int = 0
 
 
 @dataclass(frozen=True)
@@ -215,8 +215,6 @@ def _decided(history: History, row: LedgerRow, tables: Mapping[str, int]) -> His
     if kind == "Retrain" and all(start.origin != origin for start in history.starts):
         starts = (*history.starts, Start(origin, row.event.time))[-KEPT:]
         return replace(history, starts=starts, deferred=None, streak=0, breached=False)
-    if plan.get("why") == "lease_lost":
-        history = _ended(history, origin, 0.0)  # it was not allowed to go on
     return replace(history, deferred=_later(history, row, plan))
 
 
@@ -243,29 +241,34 @@ def _clamped(history: History, now: datetime) -> History:
 
 def _finished(history: History, row: LedgerRow, tables: Mapping[str, int]) -> History:
     run, event = str(row.event.evidence.get("run", "")), row.event
-    history = _ended(history, _origin(event), float(event.evidence.get("seconds", 0.0)))
+    history = _ended(history, row, float(event.evidence.get("seconds", 0.0)))
     trained = {**history.trained, run: (row.sequence, dict(tables))}
     return replace(history, failures=0, trained=trained, trained_at=event.time, trained_by=row.sequence)
 
 
 def _failed(history: History, row: LedgerRow, tables: Mapping[str, int]) -> History:
-    origin, event = _origin(row.event), row.event
-    if not origin:
-        return history  # a person's own training
-    history = _ended(history, origin, float(event.evidence.get("seconds", 0.0)))
+    origin, event = origin_of(row.event), row.event
+    if not any(start.origin == origin and not start.ended for start in history.starts):
+        return history  # a person's own training, or one of a process that was followed by another
+    history = _ended(history, row, float(event.evidence.get("seconds", 0.0)))
     early = event.evidence.get("waits_until") is not None
     return replace(history, failed=row.sequence, failures=history.failures + (not early))
 
 
-def _ended(history: History, origin: int, seconds: float) -> History:
+def _ended(history: History, row: LedgerRow, seconds: float) -> History:
+    origin = origin_of(row.event)
     if not any(start.origin == origin and not start.ended for start in history.starts):
         return history
-    ended = (replace(s, ended=True, seconds=seconds) if s.origin == origin else s for s in history.starts)
+    ended = (replace(s, ended=row.sequence, seconds=seconds) if s.origin == origin else s for s in history.starts)
     return replace(history, starts=tuple(ended))
 
 
-def _origin(event: Event) -> int:
-    """The event whose chain told this; 0 when a person did."""
+def origin_of(event: Event) -> int:
+    """The event whose chain told this; 0 when a person did.
+
+    >>> origin_of(Event("run.finished", datetime(2024, 1, 31), "loop, event 7"))
+    7
+    """
     word, _, number = event.actor.rpartition(" ")
     return int(number) if word == "loop, event" and number.isdigit() else 0
 

@@ -18,6 +18,7 @@ from ecluse.core.codec import digest
 from ecluse.core.errors import EcluseError
 from ecluse.core.event import Event, LedgerRow
 from ecluse.core.project import Project
+from ecluse.core.rollout import Rollout
 from ecluse.core.settings import Settings
 from ecluse.core.verdict import Finding, Outcome, judge
 from ecluse.core.version import GateReport, Run
@@ -237,10 +238,9 @@ class Simulation:
         return found.sequence
 
     def first_version(self, model: str) -> None:
-        """A champion to begin with, and a declaration that names the model."""
-        from ecluse.core.rollout import Rollout
-
-        self.state.save_declaration("", f'{{"models":[{{"name":"{model}"}}]}}'.encode())
+        """A champion to begin with, and, where there is none, a declaration that names the model."""
+        if self.state.declaration() is None:
+            self.state.save_declaration("", f'{{"models":[{{"name":"{model}"}}]}}'.encode())
         run = Run(f"{model}-first", model, self.began, 1.0, "r", "d", digest(model), {}, {}, {}, {}, 0.5, {})
         self.state.add_run(run, Event("run.finished", self.began, "ana", model, evidence={"run": run.id, "seconds": 1}))
         version = self.state.register(run, self.began, Event("version.registered", self.began, "ana", model))

@@ -1,0 +1,246 @@
+"""Guard rails, rule by rule, and a machine of random events, clocks and ends of trainings that none of them may let through."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from ecluse.core.event import Event, LedgerRow
+from ecluse.core.loop_settings import TRIGGERS, Policy, Triggers
+from ecluse.loop.commands import Alert, Command, Gate, Nothing, Retrain, Suppress, Wait, command_to_plain
+from ecluse.loop.decide import Facts, decide
+from ecluse.loop.guard import DAY, RULES, Case, backoff, guard
+from ecluse.loop.triggers import Deferred, History, Start, Story, tell
+
+NOW = datetime(2024, 2, 29, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+LIMITS = Triggers()
+
+
+def raised(trigger: str = "outside", **evidence: Any) -> Event:
+    return Event("trigger.raised", NOW, "ana", "churn", None, "because", {"trigger": trigger, **evidence})
+
+
+def drifted(key: str = "w9") -> Event:
+    return Event("drift.detected", NOW, "monitor", "churn", 1, "it moved", {"key": key, "findings": [{"check": "psi"}]})
+
+
+def answer(event: Event, history: History, triggers: Triggers = LIMITS, now: datetime = NOW) -> Command:
+    [command] = guard([Retrain("churn", 9, "because")], Case(event, 9, history, triggers, now))
+    return command
+
+
+def why(command: Command) -> str:
+    return command.why if isinstance(command, Suppress) else type(command).__name__
+
+
+def started(hours_ago: float, *, origin: int = 4, seconds: float = 60.0, ended: int = 5) -> Start:
+    return Start(origin, NOW - hours_ago * HOUR, seconds, ended)
+
+
+def test_nothing_holds_the_first_one_back() -> None:
+    assert [why(answer(raised(name), History())) for name in TRIGGERS] == ["Retrain"] * len(TRIGGERS)
+
+
+def test_what_is_switched_off_never_acts_but_its_retry_does() -> None:
+    off = Triggers(on=("manual",))
+    assert why(answer(drifted(), History(streak=1), off)) == "off"
+    assert why(answer(raised("retry"), History(failures=1), off)) == "Retrain"
+
+
+def test_the_same_cause_acts_once() -> None:
+    assert why(answer(raised(key="a"), History(keys={"a": 3}))) == "same_cause"
+    assert why(answer(raised(key="a"), History(keys={"a": 9}))) == "Retrain"
+
+
+def test_one_at_a_time() -> None:
+    assert why(answer(raised("manual"), History(starts=(started(9, ended=0),)))) == "running"
+    itself = History(starts=(started(0, origin=9, ended=0),))
+    assert why(answer(raised("manual"), itself)) == "Retrain", "the chain that goes on after a kill"
+
+
+def test_a_cool_down_holds_for_all_but_people_and_retries() -> None:
+    history = History(starts=(started(5),), streak=1)
+    held = answer(raised("schedule"), history)
+    assert isinstance(held, Suppress)
+    assert (held.why, held.until, held.again) == ("cool_down", NOW + HOUR, True)
+    monitor = answer(drifted(), history)
+    assert isinstance(monitor, Suppress)
+    assert not monitor.again, "the next window says it again"
+    assert why(answer(raised("manual"), history)) == why(answer(raised("retry"), history)) == "Retrain"
+    assert why(answer(raised("schedule"), history, now=NOW + HOUR)) == "Retrain"
+
+
+@pytest.mark.parametrize("trigger", ["manual", "retry", "outside"])
+def test_the_budget_of_a_day_holds_for_everybody(trigger: str) -> None:
+    history = History(starts=(started(23), started(20), started(10)))
+    held = answer(raised(trigger), history, Triggers(per_day=3))
+    assert isinstance(held, Suppress)
+    assert (held.why, held.until) == ("budget", NOW + HOUR)
+    assert why(answer(raised(trigger), history, Triggers(per_day=3), NOW + HOUR)) == "Retrain"
+
+
+def test_compute_is_measured_and_the_next_is_expected_to_take_as_long() -> None:
+    history = History(starts=(started(20, seconds=300), started(10, seconds=200)))
+    assert why(answer(raised(), history, Triggers(compute_minutes=10))) == "compute"
+    assert why(answer(raised(), history, Triggers(compute_minutes=12))) == "Retrain"
+    assert why(answer(raised(), History(), Triggers(compute_minutes=1))) == "Retrain"
+
+
+def test_one_breached_window_may_be_noise() -> None:
+    wanted = Triggers(hysteresis=3)
+    assert [why(answer(drifted(), History(streak=n), wanted)) for n in (1, 2, 3)] == [*["hysteresis"] * 2, "Retrain"]
+    assert why(answer(raised("slo"), History(), wanted)) == "Retrain"
+
+
+def test_debounced_causes_become_one() -> None:
+    wanted = Triggers(debounce=HOUR)
+    first = answer(drifted(), History(streak=1), wanted)
+    assert isinstance(first, Suppress)
+    assert (first.why, first.until, first.again) == ("debounced", NOW + HOUR, True)
+    later = Deferred(10, NOW + HOUR, "drift", "it moved", 1)
+    second = answer(raised(), History(deferred=later), wanted, NOW + HOUR / 2)
+    assert isinstance(second, Suppress)
+    assert second.until == NOW + HOUR, "the first one's wait is not made longer"
+    assert why(answer(raised("drift", deferred=10), History(), wanted)) == "Retrain"
+    assert why(answer(raised("manual"), History(), wanted)) == "Retrain"
+
+
+def _fails(history: History, event: Event | None = None) -> Command:
+    event = event or Event("run.failed", NOW, "loop, event 4", "churn", None, "no memory")
+    [command] = guard([Nothing("no run: no memory")], Case(event, 9, history, Triggers(), NOW))
+    return command
+
+
+def test_a_failed_training_is_tried_again_later_and_later_then_a_person_is_called() -> None:
+    waits = [_fails(History(failures=n, failed=9)) for n in (1, 2)]
+    spans = [wait.until - NOW for wait in waits if isinstance(wait, Wait) and wait.until is not None]
+    assert 7.5 * 60 <= spans[0].total_seconds() <= 12.5 * 60
+    assert 15 * 60 <= spans[1].total_seconds() <= 25 * 60
+    given_up = _fails(History(failures=3, failed=9))
+    assert isinstance(given_up, Alert)
+    assert "no memory" in given_up.reason
+    assert isinstance(_fails(History()), Nothing), "a person's own training is theirs to try again"
+
+
+def test_a_training_that_ends_after_another_process_followed_it_leads_to_nothing() -> None:
+    history = History(starts=(started(1, origin=4, ended=7),))
+    late = Event("run.finished", NOW, "loop, event 4", "churn", evidence={"run": "r"})
+    command = Gate("churn", "r", "run r is to be judged")
+    assert isinstance(guard([command], Case(late, 9, history, LIMITS, NOW))[0], Nothing)
+    assert guard([command], Case(late, 7, history, LIMITS, NOW)) == (command,)
+
+
+def test_meanwhile_others_wait_and_after_the_third_only_a_person_begins_again() -> None:
+    later = Deferred(8, NOW + HOUR, "retry", "attempt 1 of 3 failed")
+    assert why(answer(raised(), History(failures=1, deferred=later))) == "backing_off"
+    assert why(answer(raised("manual"), History(failures=1, deferred=later))) == "Retrain"
+    assert why(answer(raised(), History(failures=3))) == "gave_up"
+    assert why(answer(raised("retry"), History(failures=3))) == "gave_up"
+    assert why(answer(raised("manual"), History(failures=3))) == "Retrain"
+
+
+def test_the_wait_has_a_longest_and_its_jitter_is_the_same_again() -> None:
+    spans = [backoff(Triggers(), 30, f"churn/{n}") for n in range(200)]
+    assert min(spans) >= 4.5 * HOUR
+    assert max(spans) <= 7.5 * HOUR
+    assert len(set(spans)) > 190
+    assert spans == [backoff(Triggers(), 30, f"churn/{n}") for n in range(200)]
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=-2), timedelta(days=-30)])
+def test_a_clock_set_back_neither_frees_nor_blocks_for_ever(jump: timedelta) -> None:
+    """M4: what seems to lie in the future happened just now."""
+    history, now = History(starts=(started(0.5),)), NOW + jump
+    held = answer(raised("schedule"), history, now=now)
+    assert isinstance(held, Suppress)
+    assert held.until is not None
+    assert held.until <= now + Triggers().cool_down
+
+
+# ---------------------------------------------------------------------------------------------------------- the machine
+
+
+class CalmLoop(RuleBasedStateMachine):
+    """Random triggers, ends of trainings and clocks; decisions are made and written as the runner does. Time here is the true one."""
+
+    rules_held = RULES
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.story, self.true, self.offset = Story(), NOW, timedelta(0)
+        self.rows: list[LedgerRow] = []
+        self.limits = Triggers(per_day=2)
+        self.begun: list[tuple[datetime, str]] = []
+        self.running: int | None = None
+        self.jumps = 0
+
+    @property
+    def now(self) -> datetime:
+        return self.true + self.offset
+
+    def write(self, event: Event) -> LedgerRow:
+        row = LedgerRow(len(self.rows) + 1, replace(event, time=self.now), "", str(len(self.rows) + 1))
+        self.rows.append(row)
+        self.story = tell(self.story, [row])
+        return row
+
+    def decide(self, row: LedgerRow) -> None:
+        case = Case(row.event, row.sequence, self.story.of("churn"), self.limits, self.now)
+        commands = guard(decide(row.event, Facts(row.sequence, champion=1), Policy()), case)
+        assert len(commands) == 1, "every trigger is answered"
+        for command in commands:
+            assert command.reason
+            kind = "trigger.suppressed" if isinstance(command, Suppress) else "loop.decided"
+            evidence = {"cause": row.sequence, "origin": row.sequence, "plan": command_to_plain(command)}
+            self.write(Event(kind, self.now, f"loop, event {row.sequence}", "churn", None, command.reason, evidence))
+            if isinstance(command, Retrain):
+                assert self.running is None, "two at once"
+                self.running = row.sequence
+                self.begun.append((self.true, str(row.event.evidence.get("trigger", "drift"))))
+
+    @rule(trigger=st.sampled_from([t for t in TRIGGERS if t != "drift"]), key=st.integers(0, 20))
+    def asks(self, trigger: str, key: int) -> None:
+        self.decide(self.write(raised(trigger, **({} if trigger == "manual" else {"key": f"{trigger}/{key}"}))))
+
+    @rule(window=st.integers(0, 50))
+    def drifts(self, window: int) -> None:
+        self.decide(self.write(drifted(f"w{window}")))
+
+    @rule(minutes=st.integers(1, 600))
+    def time_passes(self, minutes: int) -> None:
+        self.true += timedelta(minutes=minutes)
+
+    @precondition(lambda self: self.running is not None)
+    @rule(well=st.booleans(), minutes=st.integers(1, 60))
+    def training_ends(self, well: bool, minutes: int) -> None:
+        self.true += timedelta(minutes=minutes)
+        kind, actor = "run.finished" if well else "run.failed", f"loop, event {self.running}"
+        self.running = None
+        row = self.write(Event(kind, self.now, actor, "churn", evidence={"run": str(len(self.rows)), "seconds": 60}))
+        if not well:
+            self.decide(row)
+
+    @rule(jump=st.sampled_from([timedelta(hours=-2), timedelta(hours=1), timedelta(0)]))
+    def clock_is_set(self, jump: timedelta) -> None:
+        self.jumps += jump > self.offset
+        self.offset = jump
+
+    @invariant()
+    def is_calm(self) -> None:
+        most = self.limits.per_day + self.jumps  # a clock set forward ends one wait early; nothing else does
+        for place, (time, _) in enumerate(self.begun):
+            window = [t for t, _ in self.begun[place:] if t - time < DAY - timedelta(hours=3)]
+            assert len(window) <= most, "over budget"
+        failures = self.story.of("churn").failures
+        assert failures <= self.limits.attempts or any(trigger == "manual" for _, trigger in self.begun)
+
+
+TestCalmLoop = CalmLoop.TestCase
+TestCalmLoop.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
