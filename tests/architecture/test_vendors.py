@@ -22,6 +22,7 @@ VENDORS = {
     "alembic": {"adapters"},
     "cryptography": {"adapters"},
     "dbos": {"adapters"},
+    "fastapi": {"web"},
     "hiredis": {"adapters"},
     "httptools": {"serving"},
     "hypothesis": {"testing"},
@@ -34,6 +35,7 @@ VENDORS = {
     "optuna": {"adapters"},
     "pandas": {"adapters"},
     "prometheus_client": {"adapters", "serving"},
+    "pydantic": {"web"},
     "pytest": {"integrations", "testing"},
     "redis": {"adapters"},
     "rich": {"cli"},
@@ -41,6 +43,7 @@ VENDORS = {
     "sqlalchemy": {"adapters"},
     "threadpoolctl": {"training"},
     "typer": {"cli"},
+    "uvicorn": {"web"},
     "uvloop": {"serving"},
     "xgboost": {"training"},
 }

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import os
 
-from ecluse.cli import approve, data, journal, keys, loop, models, outcomes, release, serve, start, up, watch
+from ecluse.cli import (
+    approve,
+    control,
+    data,
+    journal,
+    keys,
+    loop,
+    models,
+    outcomes,
+    release,
+    serve,
+    start,
+    up,
+    watch,
+)
 from ecluse.cli.console import Group, run_group, set_logging
 
 app = Group("Closed-loop ML delivery: data, training, gates, release, serving, monitoring, retraining, rollback.")
 
-for module in (start, data, models, release, approve, serve, keys, journal, watch, outcomes, up, loop):
+for module in (start, data, models, release, approve, control, serve, keys, journal, watch, outcomes, up, loop):
     module.register(app)
 
 

@@ -16,6 +16,8 @@ SCOPES = {
     "metrics": "read the metrics",
     "read": "read what is served, and the documentation",
     "control": "wish for a version to be kept warm",
+    "approve": "say yes or no to a release",
+    "operate": "promote, reject, roll back, and steer the loop",
 }
 
 

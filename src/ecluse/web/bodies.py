@@ -1,0 +1,36 @@
+"""What callers of the control API send: strict shapes, a reason in each. The only importer of pydantic."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Item = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Reasoned(BaseModel):
+    """Why, for the ledger."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    why: Annotated[str, Field(min_length=1, max_length=1_000, pattern=r"\S", examples=["read the report"])]
+
+
+class Approval(Reasoned):
+    """``checks``: the items of the checklist vouched for."""
+
+    checks: Annotated[list[Item], Field(max_length=100)] = []
+
+
+class Promotion(Reasoned):
+    """``override``: who takes it on to release past gates and approvals; the key must also have the scope ``approve``."""
+
+    override: Annotated[str, Field(max_length=200)] = ""
+
+
+class Rollback(Reasoned):
+    """``to``: a version that has been in Production (the one before); ``leaving``: only if this version is in Production."""
+
+    to: Annotated[int | None, Field(ge=1, le=1_000_000_000)] = None
+    leaving: Annotated[int | None, Field(ge=1, le=1_000_000_000)] = None

@@ -1,0 +1,52 @@
+"""Listen: the control API on a port until SIGTERM. The only importer of uvicorn."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from ecluse.core.errors import Unavailable
+from ecluse.web.doorkeeper import Asgi
+
+CONNECTIONS_PER_REQUEST = 4
+GRACE_SECONDS = 10
+
+
+def listen(app: Asgi, host: str, port: int, max_in_flight: int, said: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; ``said`` hears the address once it is bound. Raises Unavailable when it cannot be bound."""
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        access_log=False,
+        log_level="warning",
+        limit_concurrency=CONNECTIONS_PER_REQUEST * max_in_flight,
+        h11_max_incomplete_event_size=16_384,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    bound = bind(host, port)
+    said(f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}")
+    try:
+        uvicorn.Server(config).run(sockets=[bound])
+    finally:
+        bound.close()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises Unavailable."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as error:
+        where, cure = f"{host}:{port}", "choose another address: `[control] host` and `port`"
+        raise Unavailable(f"the address cannot be bound: {error.strerror}", where=where, cure=cure) from None
+    return bound
