@@ -26,6 +26,7 @@ from ecluse.app import App, open_app
 from ecluse.core.errors import DeclarationError, EcluseError
 from ecluse.core.ports import Step
 from ecluse.core.project import Project
+from ecluse.loop.beside import beside
 from ecluse.loop.child import Child, dismiss
 from ecluse.loop.resident import Memory, step
 from ecluse.loop.runner import WORK, handle
@@ -92,7 +93,12 @@ def follow(app: App, stop: threading.Event) -> None:
     def work(remember: Step, sequence: int) -> list[int]:
         return handle(world, declared.project, settings, warm, remember, sequence)
 
-    with DurableRunner.launch(app.home, {WORK: work}) as durable, _ending(warm), _finishing(app) as finishing:
+    with (
+        DurableRunner.launch(app.home, {WORK: work}) as durable,
+        _ending(warm),
+        _finishing(app) as finishing,
+        watching(app),
+    ):
         drops = DropFolders(app.root, app.home / "arriving")
         drops.tidy()
         _log.info("following", extra={"facts": {"pid": os.getpid(), "sources": sorted(settings.sources)}})
@@ -103,6 +109,26 @@ def follow(app: App, stop: threading.Event) -> None:
             finishing.look()
             stop.wait(settings.loop.every.total_seconds())
     _log.info("stopped", extra={"facts": {"pid": os.getpid()}})
+
+
+@contextmanager
+def watching(app: App) -> Iterator[None]:
+    """Releases guarded and people told beside the turns: neither waits for a training, nor for the other."""
+    from ecluse.adapters.server_client import read_metrics
+    from ecluse.loop.release_guard import Sight, guard_releases
+
+    key, every, sights = (
+        os.environ.get("ECLUSE_API_KEY", ""),
+        app.settings.loop.every.total_seconds(),
+        dict[str, Sight](),
+    )
+    world = replace(app.world, actor=ACTOR)
+
+    def guard() -> None:
+        guard_releases(world, app.settings, sights, lambda: read_metrics(app.home, app.url, key=key))
+
+    with beside("release guard", guard, every):
+        yield
 
 
 @dataclass

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ecluse.adapters.serve_lock import FILE as LOCK
 from ecluse.core.errors import EcluseError, InvalidInput, NotAllowed, NotFound, Unavailable
 
 TIMEOUT_SECONDS = 5.0
@@ -15,20 +18,34 @@ TIMEOUT_SECONDS = 5.0
 
 def call(url: str, path: str, body: Mapping[str, Any] | None = None, *, key: str = "") -> dict[str, Any]:
     """GET (or POST ``body`` as JSON to) ``path`` of the server at ``url``. Raises NotFound, NotAllowed, InvalidInput, Unavailable."""
+    status, data = _ask(url, path, body, key)
+    return _read(status, data, url + path)
+
+
+def read_metrics(home: Path, url: str, *, key: str = "") -> str:
+    """The Prometheus text of the server of ``home``: where its lock says it listens, else at ``url``. Raises as :func:`call`."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none ever ran here, or it is just starting
+        url = str(json.loads((home / LOCK).read_text())["url"])
+    status, data = _ask(url, "/metrics", None, key)
+    if status >= 400:
+        _read(status, data, url + "/metrics")
+    return data.decode(errors="replace")
+
+
+def _ask(url: str, path: str, body: Mapping[str, Any] | None, key: str) -> tuple[int, bytes]:
     connection = _connection(url)
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     try:
         payload = None if body is None else json.dumps(body).encode()
         connection.request("GET" if body is None else "POST", path, payload, headers)
         response = connection.getresponse()
-        data = response.read()
+        return response.status, response.read()
     except http.client.InvalidURL as error:
         raise InvalidInput(f"{path!r} is no path: {error}", where=url, cure="check the model's name") from None
     except (OSError, http.client.HTTPException) as error:  # or what answers there does not speak HTTP
         raise Unavailable(f"no server answers: {error}", where=url, cure="start it with `ecluse serve`") from None
     finally:
         connection.close()
-    return _read(response.status, data, url + path)
 
 
 def _connection(url: str) -> http.client.HTTPConnection:
