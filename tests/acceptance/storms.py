@@ -109,9 +109,8 @@ def _unanswered(simulation: Simulation, rows: list[LedgerRow]) -> list[str]:
 def _too_stubborn(simulation: Simulation, rows: list[LedgerRow]) -> list[str]:
     """Failures in a row end with the alert; each retry waited for its turn."""
     found, failures, limits = [], 0, simulation.settings.triggers
-    decided = {
-        row.event.evidence.get("cause") for row in rows
-    }  # not the failure of a process that was followed by another
+    # Not the failure of a process that another had followed already.
+    decided = {r.event.evidence.get("cause") for r in rows if r.event.evidence.get("command") in ("Wait", "Alert")}
     for row in rows:
         if row.event.kind == "run.failed" and row.sequence in decided:
             failures += 1

@@ -97,7 +97,7 @@ def train(world: World, name: str, model: str = MODEL) -> Run:
     bundle = bundle_of(name, model)
     world.bundles.put(bundle, world.sealer.sign(bundle.digest))
     run = run_of(name, bundle.digest, model)
-    world.state.add_run(run, fact("run.finished", model))
+    world.state.add_run(run, fact("run.finished", model, run=run.id, bundle=run.bundle))
     return run
 
 
