@@ -30,6 +30,7 @@ class Span(NamedTuple):
     missing: bool
 
 
+_PLAIN = ((True, False), (False, True))
 _ANYTHING = Span(-np.inf, np.inf, True)
 Region = Mapping[int, Span]
 """Columns of which more is known than nothing."""
@@ -115,6 +116,12 @@ class Branches:
         while pending:
             node, held, parent, side = pending.pop()
             fork: bool | Fork = True
+            split = splits[node]
+            if split is not None and split.column not in known and split.left in _PLAIN:
+                place = self._plain(split, parent, side)
+                true, false = (left, right) if split.left[0] else (right, left)
+                pending += [(true[node], held, place, 0), (false[node], held, place, 1)]
+                continue
             while (split := splits[node]) is not None:
                 fork = decide(split, held.get(split.column, _ANYTHING), sets=self.sets)
                 if not isinstance(fork, bool):
@@ -128,6 +135,18 @@ class Branches:
             after = _after(held, split.column, fork) if split.column in known else (held, held)
             for k, way in enumerate((fork.true, fork.false)):
                 pending.append((node if way is None else left[node] if way else right[node], after[k], place, k))
+
+    def _plain(self, split: Split, parent: int, side: int) -> int:
+        """A split of one cut of a column of which nothing is known, as most are: what :func:`decide` says of it, without asking."""
+        place = len(self.features)
+        self.features.append(split.column)
+        self.cuts.append(split.cuts[0])
+        self.modes.append(LEQ)
+        self.missing.append(split.missing == split.left[0])
+        self.children.append([0, 0, 0, 0])
+        if parent >= 0:
+            self.children[parent][2 * side] = place
+        return place
 
     def _node(self, column: int, fork: Fork) -> int:
         self.features.append(column)
