@@ -1,10 +1,13 @@
 """From a drift event to the first caller answered by the new version: the whole circle, set up anew each round; the median is printed.
 
-    .venv/bin/python -m bench.loop.event_to_served [--rounds 3] [--json]
+    .venv/bin/python -m bench.loop.event_to_served [--up] [--rounds 3] [--json]
 
 On the reference tables where they are (ECLUSE_STREAMFLOW names their folder), else on the churn template's generator. Between the two moments
 lie: the decision, two trainings in processes of their own (the second proves that the same bundle comes out again), gates against the
 champion on the same rows, promotion, publication, and the swap in a server under traffic. CPU seconds are those of all processes but the server.
+
+Without ``--up`` the loop is started for the event; with it, it is the one that stays up (``ecluse up``), the drifted months are dropped into the
+source folder, the time from the drop is told too, and CPU seconds are those of all processes from start to stop.
 """
 
 from __future__ import annotations
@@ -23,9 +26,30 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.acceptance.circle import MODEL, Circle, churn_template, streamflow
-from tests.streamflow import streamflow_dir
+import polars as pl
+from tests.acceptance.circle import (
+    MODEL,
+    RATE,
+    WATCHED,
+    Circle,
+    churn_project,
+    churn_template,
+    copy_streamflow,
+    streamflow,
+)  # fmt: skip
+from tests.acceptance.standing import Standing, drop, standing
+from tests.streamflow import MONTHS, month_folder, streamflow_dir
 
+from ecluse.demo.story import DRIFTED, STABLE, month_end
+from ecluse.testing.load import Traffic
+
+UNDER_UP = {
+    "ECLUSE_SOURCES__MONTHS__DROPS": "incoming/*",
+    "ECLUSE_SOURCES__MONTHS__AS_OF": "name",
+    "ECLUSE_MONITORING__EVERY": "1s",
+    "ECLUSE_MONITORING__LAST": str(WATCHED),
+    "ECLUSE_MONITORING__MIN_SAMPLES": str(WATCHED),
+}
 PHASES = ("run.finished", "version.gated", "version.promoted")
 
 
@@ -56,16 +80,78 @@ def measure() -> dict[str, float]:
         return {"served_seconds": served, "cpu_seconds": cpu} | {kind: stamps[kind] for kind in PHASES}
 
 
+def measure_up() -> dict[str, float]:
+    """One round under ``ecluse up``: seconds from the event, and from the drop before it, to the first answer of the new version."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "project"
+        months, drifted, keys = _arriving(root)
+        cpu = _cpu()
+        with standing(root, UNDER_UP) as up:
+            for source, name in months:
+                drop(root / "incoming", source, name)
+            up.wait("what is known", lambda: len(up.rows("source.taken")) == len(months), 120)
+            up.app.train(MODEL)
+            up.wait("version 1", lambda: up.serving(MODEL) == 1)
+            seen: dict[int, float] = {}
+            traffic = Traffic(
+                up.url,
+                [{"user_id": key} for key in keys],
+                connections=2,
+                rate=RATE,
+                check=lambda body, answer: seen.setdefault(answer["version"], time.time()) and None,
+            )
+            with traffic:
+                traffic.wait_for(WATCHED)
+                dropped = time.time()
+                for source, name in drifted:
+                    drop(root / "incoming", source, name)
+                up.wait("version 2", lambda: 2 in seen, 120)
+                counts = traffic.stop()
+            assert counts.failed == 0, counts.codes
+            begun, stamps = _chain(up)
+        return {
+            "served_seconds": seen[2] - begun,
+            "drop_to_served_seconds": seen[2] - dropped,
+            "cpu_seconds": _cpu() - cpu,
+        } | stamps
+
+
+def _arriving(root: Path) -> tuple[list[tuple[Path, str]], list[tuple[Path, str]], list[str]]:
+    """A project and its months as they will be called in the source folder: the known ones, the drifted ones, and who will call."""
+    if streamflow_dir() is not None:
+        copy_streamflow(root)
+        months = [(month_folder(name), as_of.date().isoformat()) for name, as_of in MONTHS.items()]
+        return months[:1], months[1:], pl.read_csv(months[0][0] / "users.csv")["user_id"].head(WATCHED).to_list()
+    churn_project(root, subscribers=7_000, months=len(STABLE) + len(DRIFTED))
+    named = [(root / "data" / name, month_end(name).date().isoformat()) for name in (*STABLE, *DRIFTED[:2])]
+    users = [
+        set(pl.read_csv(folder / "subscriptions.csv")["user_id"]) for folder, _ in (named[len(STABLE) - 1], named[-1])
+    ]
+    return named[: len(STABLE)], named[len(STABLE) :], sorted(users[0] & users[1])
+
+
+def _chain(up: Standing) -> tuple[float, dict[str, float]]:
+    """When the event that led to version 2 was recorded (Unix time), and the facts on the way, seconds after it."""
+    [promoted] = [row for row in up.rows("version.promoted") if row.event.version == 2]
+    chain = [row for row in up.rows() if row.event.actor == promoted.event.actor]
+    [event] = [row for row in up.rows() if promoted.event.actor == f"loop, event {row.sequence}"]
+    assert event.event.recorded is not None
+    begun = event.event.recorded.timestamp()
+    stamps = {row.event.kind: row.event.recorded.timestamp() - begun for row in chain if row.event.recorded is not None}
+    return begun, {kind: stamps[kind] for kind in PHASES}
+
+
 def main() -> None:
     """Rounds, and their median."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--up", action="store_true", help="by the loop that stays up")
     asked = parser.parse_args()
     os.environ.pop("ECLUSE_STREAMFLOW", None)  # read by now, and no setting of a project
     os.environ |= {"ECLUSE_GATES__FLOOR": "{ roc_auc = 0.60 }", "ECLUSE_MLFLOW__ENABLED": "false"}
     tables = "the reference tables" if streamflow_dir() is not None else "the churn template"
-    rounds = [measure() for _ in range(asked.rounds)]
+    rounds = [measure_up() if asked.up else measure() for _ in range(asked.rounds)]
     median = {name: round(statistics.median(one[name] for one in rounds), 2) for name in rounds[0]}
     if asked.json:
         print(json.dumps({"tables": tables, "median": median, "rounds": rounds}))

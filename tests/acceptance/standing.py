@@ -84,12 +84,12 @@ def standing(root: Path, environment: Mapping[str, str]) -> Iterator[Standing]:
             raise
 
 
-def drop(folder: Path, source: Path) -> None:
-    """Let a folder arrive as one piece: written beside under a name nobody looks at, then renamed."""
+def drop(folder: Path, source: Path, name: str = "") -> None:
+    """Let a folder arrive (under a name) as one piece: written beside under a name nobody looks at, then renamed."""
     folder.mkdir(exist_ok=True)
     hidden = folder / f".{source.name}"
     shutil.copytree(source, hidden)
-    hidden.rename(folder / source.name)
+    hidden.rename(folder / (name or source.name))
 
 
 def _tree(root: int) -> list[int]:
