@@ -219,6 +219,9 @@ def test_outcomes(house: House, worker: Worker) -> None:
         ("u1", None, True),
     ]
     assert kept[0]["at"] == "2024-01-31T00:00:00.000000Z"
+    assert kept[0]["known_at"] is None
+    assert worker.call("POST", "/outcomes", {**sent[1], "known_at": "2024-02-03"})[0] == 202
+    assert house.records()[-1]["known_at"] == "2024-02-03T00:00:00.000000Z"
     elsewhere = worker.call("POST", "/models/other/outcomes", {**sent[1], "model": "churn"})
     assert problem(elsewhere)["code"] == "ambiguous_request"
 
@@ -232,6 +235,8 @@ def test_outcomes(house: House, worker: Worker) -> None:
         ({"user_id": "u1", "value": True}, "missing_field"),
         ({"user_id": "u1", "at": "2024-01-31"}, "missing_field"),
         ({"request_id": None, "value": True}, "missing_value"),
+        ({"request_id": "a", "value": True, "known_at": "soon"}, "invalid_instant"),
+        ({"request_id": "a", "value": True, "known_at": None}, "wrong_type"),
         ({"request_id": "a", "value": 1}, "wrong_type"),
         ({"request_id": "a", "user_id": "u1", "value": True}, "ambiguous_request"),
         ({"request_id": "a", "value": True, "colour": 1}, "unknown_field"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -49,7 +50,7 @@ def windows(joined: Joined, rows: int, least: int) -> list[Joined]:
     if len(starts) > 1 and len(order) - starts[-1] < least:
         starts.pop()
     found = []
-    for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
+    for start, stop in pairwise([*starts, len(order)]):
         part = order[start:stop]
         if len(part) >= least:
             found.append(Joined([joined.records[i] for i in part], [joined.truths[i] for i in part], 0))

@@ -124,7 +124,11 @@ def _tell(world: World, report: OutcomesReport) -> None:
     """The counts, once each time they are others: looked at twice, it is one fact."""
     if not report.counts.told:
         return
-    evidence = {"counts": to_plain(report.counts), "key": digest({"model": report.model, "counts": report.counts})}
+    evidence = {
+        "key": digest({"model": report.model, "counts": report.counts}),
+        "counts": to_plain(report.counts),
+        "estimated": {str(number): dict(each.metrics) for number, each in report.estimated.items()},
+    }
     last = None
     for row in world.state.ledger(model=report.model):
         last = row.event if row.event.kind == "outcomes.settled" else last
