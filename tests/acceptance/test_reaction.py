@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from tests.monitoring.records import predictions
 from ecluse.adapters.journal_files import Journal
 from ecluse.app import App, open_app
 from ecluse.core.event import LedgerRow, broken_at
+from ecluse.loop.pause import pause, resume
 
 JANUARY, FEBRUARY = datetime(2024, 1, 31, tzinfo=UTC), datetime(2024, 2, 29, tzinfo=UTC)
 ROWS = 1_200
@@ -163,3 +166,37 @@ def test_a_training_that_fails_is_told_and_decided(tmp_path: Path) -> None:
     assert "attempt 1 of 3 failed" in rows[-1].event.reason
     assert list(app.react()) == [], "the next attempt is not due yet"
     assert app.world.state.rollout("churn").champion == 1
+
+
+def test_a_pause_ends_a_training_within_seconds_and_resume_goes_on(tmp_path: Path) -> None:
+    """M3, the kill switch: what was begun is neither lost nor counted as failed."""
+    app = _drifted(tmp_path / "water")
+    (app.root / "project.py").write_text(
+        PROJECT.replace("    return make", "    __import__('time').sleep(600)\n    return make")
+    )
+    code = f"from ecluse.app import open_app; open_app({str(app.root)!r}).react()"
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as loop:
+        _wait(lambda: "Retrain" in _kinds(list(app.world.state.ledger())))
+        time.sleep(1.0)  # into the training
+        pause(app.world, reason="audit", actor="ben")
+        began = time.monotonic()
+        _, said = loop.communicate(timeout=60)
+    seconds = time.monotonic() - began
+    assert "the loop is paused by ben" in said
+    print(f"the loop had stopped {seconds:.2f} s after the switch")
+    kinds = [row.event.kind for row in app.world.state.ledger()]
+    assert not {"run.failed", "version.registered"} & set(kinds[kinds.index("loop.decided") :])
+    assert list(app.react()) == [], "paused"
+
+    (app.root / "project.py").write_text(PROJECT)
+    resume(app.world, reason="audited", actor="ben")
+    rows = list(app.react())
+    assert _kinds(rows)[0] == "run.finished", "the decision stands"
+    assert app.world.state.rollout("churn").champion == 2
+
+
+def _wait(there: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not there():
+        assert time.monotonic() < end
+        time.sleep(0.05)
