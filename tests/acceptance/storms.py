@@ -56,11 +56,11 @@ def broken(simulation: Simulation) -> list[str]:
     """Every promise of the calm loop that this simulation's ledger breaks; the clock was set by nobody."""
     rows = list(simulation.state.ledger())
     return [
-        *_at_once(simulation),
-        *_over_budget(simulation, rows),
-        *_unanswered(simulation, rows),
-        *_too_stubborn(simulation, rows),
-        *_released_twice(rows),
+        *at_once(simulation),
+        *over_budget(simulation, rows),
+        *unanswered(simulation, rows),
+        *too_stubborn(simulation, rows),
+        *released_twice(rows),
     ]
 
 
@@ -69,13 +69,13 @@ def starts(rows: list[LedgerRow]) -> list[LedgerRow]:
     return [row for row in rows if row.event.evidence.get("plan", {}).get("kind") == "Retrain"]
 
 
-def _at_once(simulation: Simulation) -> list[str]:
+def at_once(simulation: Simulation) -> list[str]:
     awake = sorted((t for t in simulation.trainings if not t.slept), key=lambda t: t.began)
     ends = [each.ended or each.began for each in awake]
     return [f"two at once at {b.began}" for end, b in zip(ends, awake[1:], strict=False) if b.began < end]
 
 
-def _over_budget(simulation: Simulation, rows: list[LedgerRow]) -> list[str]:
+def over_budget(simulation: Simulation, rows: list[LedgerRow]) -> list[str]:
     limits = simulation.settings.triggers
     times = [row.event.time for row in starts(rows)]
     found = [
@@ -91,7 +91,7 @@ def _over_budget(simulation: Simulation, rows: list[LedgerRow]) -> list[str]:
     return found
 
 
-def _unanswered(simulation: Simulation, rows: list[LedgerRow]) -> list[str]:
+def unanswered(simulation: Simulation, rows: list[LedgerRow]) -> list[str]:
     """Each trigger is decided once; only a lost lease is told besides."""
     answers: dict[int, list[str]] = {row.sequence: [] for row in rows if row.event.kind in ASKING}
     for row in rows:
@@ -106,7 +106,7 @@ def _unanswered(simulation: Simulation, rows: list[LedgerRow]) -> list[str]:
     ]
 
 
-def _too_stubborn(simulation: Simulation, rows: list[LedgerRow]) -> list[str]:
+def too_stubborn(simulation: Simulation, rows: list[LedgerRow]) -> list[str]:
     """Failures in a row end with the alert; each retry waited for its turn."""
     found, failures, limits = [], 0, simulation.settings.triggers
     # Not the failure of a process that another had followed already.
@@ -125,7 +125,7 @@ def _too_stubborn(simulation: Simulation, rows: list[LedgerRow]) -> list[str]:
     return found + (["it gave up without a word"] if failures >= limits.attempts and not alerts else [])
 
 
-def _released_twice(rows: list[LedgerRow]) -> list[str]:
+def released_twice(rows: list[LedgerRow]) -> list[str]:
     """A chain that lost its lease releases nothing: each makes at most one version."""
     registered = [row.event.actor for row in rows if row.event.kind == "version.registered"]
     decided = len(starts(rows)) + 1  # and the first, by hand

@@ -70,7 +70,9 @@ class Machine:
 
 @dataclass
 class Simulation:
-    """Build it, :meth:`tell` it what happens when, :meth:`run` it, then read ``world.state.ledger()`` and ``trainings``."""
+    """Build it, :meth:`tell` it what happens when, :meth:`run` it, then read ``world.state.ledger()``, ``trainings``, and ``set_on``:
+    when the clock was set on.
+    """
 
     settings: Settings
     began: datetime
@@ -86,6 +88,7 @@ class Simulation:
         self.world = twin_world(self.state, self.time, MemoryPublisher(), f"simulation-{next(_names)}")
         self.trainings: list[Training] = []
         self.kills = 0
+        self.set_on: list[datetime] = []
         self._queue: list[tuple[datetime, int, Event]] = []
         self._order = itertools.count()
         self._machines = [self._machine(name) for name in ("a", "b")[: 2 if self.faults.rival else 1]]
@@ -109,6 +112,8 @@ class Simulation:
     def set_clock(self) -> None:
         """Somebody sets the clock: two hours back, a month on, an hour either way, or right again."""
         choice = self.random.choice([timedelta(hours=-2), timedelta(days=30), timedelta(hours=1), timedelta(0)])
+        if choice > self.time.offset:
+            self.set_on.append(self.time.true())
         self.time.offset = choice
 
     # ------------------------------------------------------------------------------------------------- time and processes

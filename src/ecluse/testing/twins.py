@@ -22,15 +22,18 @@ class Killed(BaseException):
 
 @dataclass
 class VirtualTime:
-    """Port Clock, moved by hand: ``seconds`` since the simulation began only grow; what the clock of the wall shows may be ``set``."""
+    """Port Clock, moved by hand: ``seconds`` since the simulation began only grow; what the clock of the wall shows may be set
+    (``offset``) or stand still (``frozen``).
+    """
 
     began: datetime
     seconds: float = 0.0
     offset: timedelta = field(default_factory=timedelta)
+    frozen: datetime | None = None
 
     def now(self) -> datetime:
         """What the wall shows."""
-        return self.began + timedelta(seconds=self.seconds) + self.offset
+        return self.frozen or self.began + timedelta(seconds=self.seconds) + self.offset
 
     def true(self) -> datetime:
         """What it would show had nobody set it."""
