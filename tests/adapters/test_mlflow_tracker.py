@@ -21,6 +21,7 @@ from ecluse.adapters.mlflow_words import plain_name, run_metrics
 from ecluse.app import open_scorer
 from ecluse.core.errors import Conflict, Corrupt, NotFound, Unavailable
 from ecluse.core.settings import MlflowSettings
+from ecluse.core.tuning import Question, Trial, Tuning
 from ecluse.core.version import ModelVersion, Run, Stage
 from ecluse.training.encode import encode
 
@@ -272,3 +273,29 @@ def test_a_fresh_process_is_quiet_and_loads_without_scikit_learn(tmp_path: Path,
     second = run_python(LOAD, address(home), env=environment, cwd=tmp_path)
     assert second.returncode == 0, second.stderr
     assert second.stdout == ""
+
+
+def test_a_search_has_a_nested_run_for_each_trial_once(tracker: MlflowTracker, client: Any) -> None:
+    asked = Question("churn", "roc_auc", True, "rows", "code", "settings", 2, 0, {}, {})
+    trials = (
+        Trial(0, {"leaves": 31}, (0.7, 0.8)),
+        Trial(1, {"leaves": 15}, (0.6,), "pruned", "worse than the median after fold 1"),
+        Trial(3, {"leaves": 63}, (0.8, 0.85)),
+    )
+    tracker.mirror_tuning(Tuning("churn-1", asked, trials[:2], 0, NOW))
+    for _ in range(2):  # resumed, and then written once more
+        tracker.mirror_tuning(Tuning("churn-1", asked, trials, 3, NOW))
+    experiment = client.get_experiment_by_name("water").experiment_id
+    runs = client.search_runs([experiment])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(runs) == 4
+    assert [run.info.run_name for run in parents] == ["tuning churn-1"]
+    assert parents[0].data.metrics["roc_auc"] == pytest.approx(0.825)
+    assert (parents[0].data.metrics["trials"], parents[0].data.metrics["best_trial"]) == (3, 3)
+    assert parents[0].data.tags["ecluse.best.leaves"] == "63"
+    nested = {run.data.tags["ecluse.trial"]: run for run in runs if run not in parents}
+    assert {run.data.tags["mlflow.parentRunId"] for run in nested.values()} == {parents[0].info.run_id}
+    assert nested["1"].data.params == {"leaves": "15"}
+    assert nested["1"].data.tags["ecluse.state"] == "pruned"
+    assert nested["1"].data.metrics == {"roc_auc_fold_1": 0.6}
+    assert nested["3"].data.metrics["roc_auc"] == pytest.approx(0.825)

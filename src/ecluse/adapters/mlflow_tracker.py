@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecluse.adapters.bundles_files import BundlesFiles
 from ecluse.adapters.files import locked, make_directory
+from ecluse.adapters.mlflow_tuning import STUDY, TRIAL, search_tags, search_values, trial_tags, trial_values
 from ecluse.adapters.mlflow_words import (
     gate_word,
     model_inputs,
@@ -36,6 +37,7 @@ from ecluse.core.errors import Conflict, EcluseError, InvalidInput, NotAllowed, 
 from ecluse.core.instants import to_micros
 from ecluse.core.schema import Schema
 from ecluse.core.settings import MlflowSettings
+from ecluse.core.tuning import Tuning
 from ecluse.core.version import GateReport, ModelVersion, Run, Stage
 
 if TYPE_CHECKING:
@@ -169,12 +171,36 @@ class MlflowTracker:
             client.set_tag(version.run_id, "ecluse.gate", word)
             client.set_model_version_tag(report.model, version.version, "ecluse.gate", word)
 
+    def mirror_tuning(self, tuning: Tuning) -> None:
+        """A run for the search, and nested in it one for each trial; those that are there stay, the search's own is brought up to date."""
+        with self._asking() as client:
+            experiment, end = self._experiment(client), to_micros(tuning.ended) // 1000
+            known = client.search_runs([experiment], f"tags.`{STUDY}` = '{tuning.study}'", max_results=10_000)
+            there = {run.data.tags.get(TRIAL, ""): run.info for run in known}
+            if "" in there:
+                parent = there[""].run_id
+            else:
+                tags = self._owner | search_tags(tuning)
+                parent = client.create_run(experiment, end, tags, run_name=f"tuning {tuning.study}").info.run_id
+            for trial in tuning.trials:
+                before = there.get(str(trial.number))
+                if before is None or before.status != "FINISHED":
+                    tags = self._owner | trial_tags(tuning, trial, parent)
+                    name = f"{tuning.study} trial {trial.number}"
+                    child = (
+                        before.run_id if before else client.create_run(experiment, end, tags, run_name=name).info.run_id
+                    )
+                    _log(client, child, *trial_values(tuning, trial), end)
+            _log(client, parent, {}, search_values(tuning)[1], end)
+            for name, value in search_values(tuning)[0].items():
+                client.set_tag(
+                    parent, f"ecluse.best.{name}", value
+                )  # a parameter could not be changed by a resumed search
+
     # ------------------------------------------------------------ what is there already
 
     def _run(self, client: MlflowClient, run: Run) -> MlflowRun:
         """The run of ours in MLflow, finished when it was not there or not yet whole."""
-        from mlflow.entities import Metric, Param
-
         experiment = self._experiment(client)
         known = client.search_runs([experiment], f"tags.`ecluse.run` = '{run.id}'", max_results=1)
         start = to_micros(run.started) // 1000
@@ -184,13 +210,7 @@ class MlflowTracker:
             tags = run_tags(run, self._owner)
             found = client.create_run(experiment, start, tags, run_name=f"{run.model} {run.id[:8]}")
         if found.info.status != "FINISHED":
-            run_id = found.info.run_id
-            parameters = [Param(name, value) for name, value in run_parameters(run).items()]
-            metrics = [Metric(name, value, end, 0) for name, value in run_metrics(run).items()]
-            for first in range(0, max(len(parameters), len(metrics)), _BATCH):
-                some = slice(first, first + _BATCH)
-                client.log_batch(run_id, metrics[some], parameters[some])
-            client.set_terminated(run_id, "FINISHED", end)  # last: it says that the rest is there
+            _log(client, found.info.run_id, run_parameters(run), run_metrics(run), end)
         return found
 
     def _experiment(self, client: MlflowClient) -> str:
@@ -276,6 +296,20 @@ class MlflowTracker:
             cure = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
             return NotAllowed(what, where=where, cure=cure)
         return Unavailable(what, where=where, cure="nothing is lost: run `ecluse mirror` once it answers again")
+
+
+def _log(
+    client: MlflowClient, run_id: str, parameters: Mapping[str, str], metrics: Mapping[str, float], end: int
+) -> None:
+    """Parameters and metrics of a run, and that it is whole."""
+    from mlflow.entities import Metric, Param
+
+    values = [Metric(name, value, end, 0) for name, value in metrics.items()]
+    texts = [Param(name, value) for name, value in parameters.items()]
+    for first in range(0, max(len(texts), len(values)), _BATCH):
+        some = slice(first, first + _BATCH)
+        client.log_batch(run_id, values[some], texts[some])
+    client.set_terminated(run_id, "FINISHED", end)  # last: it says that the rest is there
 
 
 def _save_model(folder: Path, bundle_directory: Path) -> None:

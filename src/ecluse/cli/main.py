@@ -16,6 +16,7 @@ from ecluse.cli import (
     release,
     serve,
     start,
+    tune,
     up,
     watch,
 )
@@ -23,7 +24,7 @@ from ecluse.cli.console import Group, run_group, set_logging
 
 app = Group("Closed-loop ML delivery: data, training, gates, release, serving, monitoring, retraining, rollback.")
 
-for module in (start, data, models, release, approve, control, serve, keys, journal, watch, outcomes, up, loop):
+for module in (start, data, models, tune, release, approve, control, serve, keys, journal, watch, outcomes, up, loop):
     module.register(app)
 
 

@@ -21,6 +21,7 @@ from ecluse.core.journal import Expired, Segment, Start
 from ecluse.core.lease import Leases
 from ecluse.core.rollout import Rollout
 from ecluse.core.snapshot import Snapshot
+from ecluse.core.tuning import TuningTracker
 from ecluse.core.version import GateReport, ModelVersion, Run, Stage
 from ecluse.core.wish import Wish
 
@@ -331,7 +332,7 @@ class Publisher(Protocol):
         ...
 
 
-class Tracker(Protocol):
+class Tracker(TuningTracker, Protocol):
     """The tracking mirror (MLflow): written after commit, never on the way to a release."""
 
     def empty(self) -> bool:

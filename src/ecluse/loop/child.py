@@ -8,13 +8,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 from ecluse.core.errors import Unavailable
 from ecluse.core.instants import format_instant
+from ecluse.core.model import Scalar
 
 UNAVAILABLE = Unavailable.exit_code
 
@@ -31,7 +33,7 @@ class Child:
 @dataclass(frozen=True)
 class Order:
     """What to train: the model of the project in ``root`` under ``profile``, on what was known at ``moment``, in the name of ``actor``;
-    a ``dry_run`` computes the bundle and records nothing.
+    a ``dry_run`` computes the bundle and records nothing; ``parameters`` win over those of ecluse.toml.
     """
 
     root: Path
@@ -40,13 +42,15 @@ class Order:
     moment: datetime
     actor: str
     dry_run: bool = False
+    parameters: Mapping[str, Scalar | None] = field(default_factory=dict)
 
     @property
     def arguments(self) -> list[str]:
         """The command line."""
         which = ["--project", str(self.root), "--profile", self.profile, "--model", self.model]
         how = ["--json", "--no-register", "--no-plots", "--as-of", format_instant(self.moment)]
-        return ["train", *which, *how, *(["--dry-run"] if self.dry_run else [])]
+        chosen = [part for each in self.parameters.items() for part in ("--set", f"{each[0]}={json.dumps(each[1])}")]
+        return ["train", *which, *how, *chosen, *(["--dry-run"] if self.dry_run else [])]
 
 
 @dataclass(frozen=True)

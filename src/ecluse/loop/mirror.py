@@ -18,6 +18,7 @@ from ecluse.core.ports import State, Tracker, World
 from ecluse.core.settings import Settings
 from ecluse.core.version import ModelVersion, Run, Stage
 from ecluse.loop.retrain import ARTIFACTS, COEFFICIENTS, after_release
+from ecluse.loop.tune_mirror import mirror_tunings
 
 PROBLEM, REWRITING = "mirror.problem", "mirror.rewriting"
 
@@ -37,12 +38,13 @@ def mirror(world: World, settings: Settings) -> int:
         return 0
     pending = world.state.pending()
     rows: dict[Change, list[int]] = {}
-    if _is_to_be_rewritten(world.state, tracker):
+    if anew := _is_to_be_rewritten(world.state, tracker):
         rows = {change: [] for change in everything(world.state)}
     for number, kind, reference in pending:
         ids = rows.pop((kind, reference), [])  # once, at its last place: a rollout comes after its versions
         rows[kind, reference] = [*ids, number]
     applied, problems = _apply_all(world, settings, tracker, rows)
+    applied += mirror_tunings(world.state, tracker, anew=anew)
     _remember(world.state, PROBLEM, str(problems[0]) if problems else "")
     if problems:
         raise problems[0]
