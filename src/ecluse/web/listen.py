@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import threading
 from collections.abc import Callable
 
 import uvicorn
@@ -33,6 +35,10 @@ def listen(app: Asgi, host: str, port: int, max_in_flight: int, said: Callable[[
     )
     bound = bind(host, port)
     said(f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(
+            signal.SIGTERM, lambda *_: None
+        )  # uvicorn raises it again after its clean stop, which is no failure
     try:
         uvicorn.Server(config).run(sockets=[bound])
     finally:
@@ -43,10 +49,7 @@ def bind(host: str, port: int) -> socket.socket:
     """A listening socket. Raises Unavailable."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        bound = socket.socket(family, socket.SOCK_STREAM)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
+        return socket.create_server((host, port), family=family)
     except OSError as error:
         where, cure = f"{host}:{port}", "choose another address: `[control] host` and `port`"
         raise Unavailable(f"the address cannot be bound: {error.strerror}", where=where, cure=cure) from None
-    return bound
