@@ -175,11 +175,12 @@ def settle_truths(
     """Every truth told about the questions of these predictions, by the label's table and by the outcomes among ``records``, settled now."""
     now = world.clock.now()
     asked = asked_by(record for each in versions.values() for record in each)
-    told = [*_reported(model, records), *_tabled(world, label, asked, now)]
+    told = [*reported(model, records), *_tabled(world, label, asked, now)]
     return settle(told, asked, delay=label.delay // timedelta(microseconds=1), now=to_micros(now))
 
 
-def _reported(model: str, records: Iterable[Record]) -> Iterator[Told]:
+def reported(model: str, records: Iterable[Record]) -> Iterator[Told]:
+    """What callers told of a model, among journal records; known since when they say so, else since it arrived."""
     for record in records:
         if record["kind"] != "outcome" or record["model"] != model:
             continue
