@@ -31,6 +31,7 @@ def test_the_loop_stays_calm() -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3_600)
 def test_the_loop_stays_calm_for_long() -> None:
     _hold(range(500), 1_000)
 

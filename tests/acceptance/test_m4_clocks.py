@@ -46,6 +46,7 @@ def test_a_clock_that_jumps_runs_nothing_twice() -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3_600)
 def test_a_clock_that_jumps_runs_nothing_twice_for_long() -> None:
     hold(range(200), 500)
 
