@@ -24,6 +24,9 @@ def up(
     mlflow_port: Annotated[
         int | None, Option("--mlflow-port", min=1, max=65_535, help="also show the tracking mirror's page there")
     ] = None,
+    control_port: Annotated[
+        int | None, Option("--control-port", min=1, max=65_535, help="also answer the control API there")
+    ] = None,
 ) -> Reply:
     """Serve, take what arrives, watch, retrain and release by policy, until SIGTERM: everything under one supervisor."""
     address, serving = shell.app.worker_command(host=host, port=port, workers=workers)
@@ -32,6 +35,9 @@ def up(
     parts = {"data plane": serving, "loop": loop}
     if mlflow_port is not None:
         parts["mlflow"] = _page(shell, mlflow_port)
+    if control_port is not None:
+        serve = ["control", "serve", "--port", str(control_port), "--project", root, "--profile", settings.profile]
+        parts["control"] = [sys.executable, "-m", "ecluse", *serve]
     patience = settings.serving.drain_wait + 1.5 * settings.serving.drain_seconds + GRACE_SECONDS
     command = [sys.executable, "-m", "ecluse.up", "--home", str(shell.app.home), "--parts", json.dumps(parts)]
     command += ["--patience", str(patience), "--log-level", settings.log.level]
