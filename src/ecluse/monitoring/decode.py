@@ -53,11 +53,17 @@ def make_decode(model: str, known: Mapping[int, Known]) -> Decode:
 
     O(bytes). It raises ValueError for a record that is no journal record.
     """
-    names = sorted({name for each in known.values() for name in each.reference.features})
-    parse, loose = _parser(_fields(names, known)), _parser([_loose(name, place) for place, name in enumerate(names)])
+    wanted = {name for each in known.values() for name in each.reference.features}
+    names: list[str] = []
+    parsers: list[Callable[[bytes | memoryview], Any]] = []
     splits = {number: _make_fresh(each.split) for number, each in known.items()}
 
     def decode(records: Records, since: datetime | None = None) -> Decoded:
+        if not parsers:
+            names.extend(_in_their_order(records, model, wanted))
+            parsers.append(_parser(_fields(names, known)))
+            parsers.append(_parser([_loose(name, place) for place, name in enumerate(names)]))
+        parse, loose = parsers
         with _no_collection():
             try:
                 heads = [head for each in records if (head := parse(each)).model == model]
@@ -79,21 +85,31 @@ def make_decode(model: str, known: Mapping[int, Known]) -> Decode:
     return decode
 
 
+def _in_their_order(records: Records, model: str, wanted: set[str]) -> list[str]:
+    """The names as the first prediction has its inputs, then the others: a parser that meets what it expects next need not search."""
+    for each in records:
+        record = msgspec.json.decode(each)
+        if isinstance(record, dict) and record.get("model") == model and isinstance(record.get("inputs"), dict):
+            first = [name for name in record["inputs"] if name in wanted]
+            return first + sorted(wanted.difference(first))
+    return sorted(wanted)
+
+
 def _parser(inputs: list[Any]) -> Callable[[bytes | memoryview], Any]:
-    """Reads what the monitor asks of every record; the parser skips the rest."""
+    """Reads what the monitor asks of every record, in the order it is written in; the parser skips the rest."""
     shape = msgspec.defstruct("Inputs", inputs, gc=False)
     fields: list[Any] = [
         ("kind", str),
-        ("time", str),
         ("id", str, ""),
+        ("time", str, ""),
         ("model", str, ""),
         ("version", int, 0),
         ("entity", str | None, None),
         ("as_of", str | None, None),
+        ("inputs", shape | None, None),
         ("score", float | None, None),
         ("decision", bool | str | None, None),
         ("degraded", tuple[str, ...], ()),
-        ("inputs", shape | None, None),
     ]
     return msgspec.json.Decoder(msgspec.defstruct("Head", fields, gc=False)).decode
 

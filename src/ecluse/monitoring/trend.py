@@ -76,7 +76,12 @@ def judge_trend(points: Sequence[Point], limits: Monitoring) -> list[Finding]:
         if failed:
             way = "rose" if trend.slope > 0 else "fell"
             why = f"{name} {way} by {abs(trend.slope):.3g} a window over {len(series[name])} windows: "
-            why += f"at this pace it passes {limit:g} within {limits.trend_windows}"
+            beyond = (series[name][-1] - limit) * sign > 0
+            why += (
+                f"it is beyond {limit:g}"
+                if beyond
+                else f"at this pace it passes {limit:g} within {limits.trend_windows}"
+            )
             findings.append(Finding("trend", Outcome.FAILED, why, ahead, limit, name))
     swings = _variance(points, limits)
     return findings + swings or [Finding("trend", Outcome.PASSED, f"no trend over {len(points)} windows")]

@@ -170,9 +170,17 @@ def _feature_finding(shift: FeatureShift, limits: Monitoring, enough: bool) -> F
 
 
 def _clause(name: str, shift: FeatureShift, limits: Monitoring) -> str:
-    text = _FORMATS.get(name, "{:.3f}").format(shift.measured[name])
     verdict = f" passes {_limit(name, limits):g}" if name in shift.moved else ""
-    return f"{WORDS[name]} {text}{verdict}"
+    return say(name, shift.measured[name]) + verdict
+
+
+def say(statistic: str, value: float) -> str:
+    """A statistic in words and in its unit.
+
+    >>> say("missing", 0.12), say("psi", 0.3)
+    ('missing +12.0%', 'PSI 0.300')
+    """
+    return f"{WORDS[statistic]} {_FORMATS.get(statistic, '{:.3f}').format(value)}"
 
 
 def _share(features: Sequence[Finding], limits: Monitoring, importance: Mapping[str, float]) -> list[Finding]:

@@ -48,25 +48,27 @@ def from_quantiles(quantiles: ArrayLike, current: ArrayLike) -> float:
     return float(((gap[1:] + gap[:-1]) / 2).mean())
 
 
-def from_counts(points: ArrayLike, reference: ArrayLike, current: ArrayLike, mean_gap: float = 0.0) -> float:
-    """Distance of two histograms over the same bins, from their counts (k,) and the bins' bounds (k + 1), the outermost included.
+def from_counts(edges: ArrayLike, reference: ArrayLike, current: ArrayLike, mean_gap: float) -> float:
+    """Distance of two histograms over the same bins, from their counts (k + 1), the inner edges (k) and the difference of the means.
 
-    Exact at the bounds, linear between them. ``mean_gap``, the difference of the means, is a lower bound of the distance: it makes good what
-    a move within the outer bins hides. NaN when a side is empty; InvalidInput when the bounds do not fit the counts or fall.
+    Exact at the edges, linear between them. What lies outside them follows from ``mean_gap`` (current less reference), which is the signed
+    area between the two distributions: the rest of it, so that moves in opposite directions in the two outer bins cancel. Never below
+    ``|mean_gap|``. NaN when a side is empty; InvalidInput when the edges do not fit the counts or fall.
 
-    >>> from_counts([0.0, 1.0, 2.0, 3.0], [10, 10, 0], [0, 10, 10])
+    >>> from_counts([1.0, 2.0], [10, 10, 0], [0, 10, 10], 1.0)
     1.0
     """
     r, c = counts_pair(reference, current)
-    at = vector(points, "points")
-    if at.size != r.size + 1 or (np.diff(at) < 0).any():
+    at = vector(edges, "edges")
+    if at.size != r.size - 1 or (np.diff(at) < 0).any():
         raise InvalidInput(
-            f"{at.size} bounds of {r.size} bins", where="wasserstein", cure="pass rising bounds, one more than bins"
+            f"{at.size} edges of {r.size} bins", where="wasserstein", cure="pass rising edges, one fewer"
         )
     if not r.sum() or not c.sum():
         return NAN
-    gap = np.concatenate([[0.0], np.cumsum(r) / r.sum() - np.cumsum(c) / c.sum()])
-    return max(float((_areas(gap) * np.diff(at)).sum()), abs(mean_gap))
+    gap, widths = (np.cumsum(r) / r.sum() - np.cumsum(c) / c.sum())[:-1], np.diff(at)
+    signed = float(((gap[1:] + gap[:-1]) / 2 * widths).sum())
+    return float((_areas(gap) * widths).sum()) + abs(mean_gap - signed)
 
 
 def wasserstein_noise(points: ArrayLike, reference: ArrayLike, n_current: int) -> float:

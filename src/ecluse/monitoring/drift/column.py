@@ -124,7 +124,9 @@ def significance(reference: Sequence[int], current: Sequence[int]) -> float:
     n, m = sum(reference), sum(current)
     often = [place for place, seen in enumerate(reference) if seen >= _FEW and seen / n * m >= _FEW]
     before, now = [reference[place] for place in often], [current[place] for place in often]
-    p_values = [chi_square.chi_square(before, now).p_value] if len(often) > 1 and sum(now) else []
+    p_values: list[float] = []
+    if len(often) > 1 and any(now):
+        p_values.append(chi_square.chi_square(before, now).p_value)
     if len(often) < len(reference):
         rest, rest_now = n - sum(before), m - sum(now)
         p_values.append(float(bdtrc(rest_now - 1, rest + rest_now, m / (n + m))) if rest_now else 1.0)
@@ -149,12 +151,11 @@ def _shape(reference: NumberReference, counts: ColumnCounts) -> tuple[Measured, 
     gap = Measured("ks", ks.statistic, _less(ks.statistic, kolmogorov_smirnov.kolmogorov_noise(n, m)), ks.p_value, "ks")
     if not reference.sd or reference.mean is None or reference.low is None or reference.high is None:
         return (gap,)
-    if counts.low is None or counts.high is None:
+    if not counts.finite:
         return (gap,)
-    low, high = min(reference.low, counts.low), max(reference.high, counts.high)
-    points = [low, *(reference.fine_edges or reference.edges), high]
-    moved = wasserstein.from_counts(points, before, counts.bins, counts.mean - reference.mean)
-    noise = wasserstein.wasserstein_noise([reference.low, *points[1:-1], reference.high], before, m)
+    edges = reference.fine_edges or reference.edges
+    moved = wasserstein.from_counts(edges, before, counts.bins, counts.mean - reference.mean)
+    noise = wasserstein.wasserstein_noise([reference.low, *edges, reference.high], before, m)
     moved, noise = moved / reference.sd, noise / reference.sd
     return (gap, Measured("wasserstein", moved, _less(moved, noise), ks.p_value, "ks"))
 
