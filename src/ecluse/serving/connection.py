@@ -7,6 +7,7 @@ head, a body, an idle connection, a caller that reads its answers slowly. What c
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections import deque
@@ -21,12 +22,15 @@ from ecluse.serving.call import Call, Reply
 from ecluse.serving.http import Application, body_too_large
 from ecluse.serving.problems import Refused
 
-HEAD_BYTES = 65_536
+_log = logging.getLogger("ecluse.serving")
+HEAD_BYTES, PIECE_BYTES = 65_536, 8_192
+"""So much may come without becoming a request or a piece of a body, and so much is parsed at once (a head may be two pieces longer): a small
+request takes fifty times its bytes once it is parsed, so that the rest of a pipeline waits as it came."""
+
 DISCARD_BYTES = 32 * 1024 * 1024
 """The body of a refused request is read to its end and thrown away up to here, so that its sender gets the answer and not a reset."""
 
-KEEP_ALIVE_SECONDS = 75.0
-PATIENCE_SECONDS = 0.05
+KEEP_ALIVE_SECONDS, LINGER_SECONDS = 75.0, 2.0
 MOST_TURNS = 4
 _STATUS = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for each in HTTPStatus}
 
@@ -45,17 +49,23 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._url, self._headers = b"", dict[bytes, bytes]()
+        self._in_head = False  # one has begun
         self._arriving: Call | None = None  # its head is read, its body is not complete
-        self._thrown_away = 0
+        self._expects = False  # to be told to go on
         self._replied = False  # to the arriving one, which was refused
+        self._thrown_away = 0
+        self._unused = 0  # bytes since any of them became a request or a piece of its body
+        self._offers, self._plain_left = (
+            False,
+            0,
+        )  # another protocol, and so many bytes that the parser then leaves to us
         self._queue = deque[Call]()
-        self._paused = False
+        self._unread, self._paused = b"", False  # what came behind the queue
         self._busy = False  # an answer is under way
         self._turns = 0  # answers given since bytes came
         self._task: asyncio.Task[None] | None = None  # what goes on with it, when it waits
-        self._plain_left = 0  # bytes of the body that the parser does not read
-        self._last = False  # no request after the present one
-        self._head_bytes = 0
+        self._last = False  # no request behind those that wait
+        self._deaf, self._broken = False, ""  # nothing is parsed any more, and why
         self._due, self._late = math.inf, "header_timeout"
         self._timer: asyncio.TimerHandle | None = None
         self._readable: asyncio.Event | None = None  # there while the caller reads too slowly
@@ -69,8 +79,8 @@ class Connection(asyncio.Protocol):
         self._surplus = len(self._open_ones) > self._limits.max_connections
         if len(self._open_ones) > 2 * self._limits.max_connections:
             transport.abort()
-            return
-        self._await("header_timeout", self._limits.header_seconds)
+        else:
+            self._await("header_timeout", self._limits.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it; a request under way is finished, its answer goes nowhere."""
@@ -93,28 +103,38 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse, and see to it that what is not complete is awaited for so long only."""
         self._turns = 0
-        if self._arriving is None and not self._busy:
-            self._head_bytes += len(data)
+        self._read(self._unread + data if self._unread else data)
+
+    def _read(self, data: bytes) -> None:
+        """Parse by pieces until a request must wait for its turn; the rest waits unparsed."""
+        begin, self._unread = 0, b""
+        while begin < len(data) and not (self._queue or self._deaf or self._transport.is_closing()):
+            piece = data if len(data) <= PIECE_BYTES else data[begin : begin + PIECE_BYTES]
+            begin += PIECE_BYTES
+            self._parse(piece)
+        if self._deaf or self._transport.is_closing():
+            return
+        self._unread = data[begin:]
+        if not self._busy and (self._in_head or self._arriving is not None):
+            self._attend()
+
+    def _parse(self, piece: bytes) -> None:
+        self._unused += len(piece)
         try:
             if self._plain_left:
-                self._take_plain(data)
+                self._take_plain(piece)
             else:
-                self._parser.feed_data(data)
+                self._parser.feed_data(piece)
+            if self._unused > HEAD_BYTES:
+                self._turn_down("headers_too_large")
         except httptools.HttpParserUpgrade as upgrade:
-            self._last = True  # the request itself is answered as HTTP/1.1, and nothing after it
             if self._plain_left:
-                self._take_plain(data[upgrade.args[0] :])
+                self._take_plain(piece[upgrade.args[0] :])
+        except httptools.HttpParserCallbackError:  # an error of ours
+            _log.exception("connection given up")
+            self._transport.abort()
         except httptools.HttpParserError:
             self._turn_down("invalid_request")
-            return
-        if self._arriving is not None:
-            self._await("body_timeout", self._arriving.deadline - time.perf_counter())
-            if not self._busy:
-                self._refuse_early(self._arriving)
-        elif self._head_bytes > HEAD_BYTES:
-            self._turn_down("headers_too_large")
-        elif self._head_bytes and self._late != "header_timeout":
-            self._await("header_timeout", self._limits.header_seconds)
 
     def _take_plain(self, data: bytes) -> None:
         self._plain_left -= len(data)
@@ -126,8 +146,8 @@ class Connection(asyncio.Protocol):
     def finish(self) -> None:
         """Close when what is under way is answered."""
         self._last = True
-        if not self._busy and self._arriving is None and not self._head_bytes:
-            self._transport.close()
+        if not (self._busy or self._in_head or self._arriving):
+            self._close()
 
     def abort(self) -> None:
         """Close now."""
@@ -138,6 +158,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         self._url, self._headers = b"", {}
+        self._in_head, self._unused = True, 0
 
     def on_url(self, url: bytes) -> None:
         """A piece of its target."""
@@ -147,29 +168,35 @@ class Connection(asyncio.Protocol):
         """A header; one that comes twice is the list of both, as RFC 9110 has it."""
         if self._arriving is None:  # else a trailer, which nobody asked for
             name = name.lower()
-            self._headers[name] = value if name not in self._headers else b"%b, %b" % (self._headers[name], value)
+            if name in self._headers:
+                value = b"%b, %b" % (self._headers[name], value)
+                self._unused += len(value)  # a thousand times the same is work that grows with its square
+            self._headers[name] = value
 
     def on_headers_complete(self) -> None:
         """Open a call, and let the application say what it can before the body."""
-        self._head_bytes, self._thrown_away, self._replied = 0, 0, False
-        method, parser = self._parser.get_method().decode("ascii"), self._parser
-        call = self._application.open(method, _path(self._url), self._headers, keep_alive=parser.should_keep_alive())
+        self._in_head, self._unused, self._thrown_away, self._replied = False, 0, 0, False
+        if self._deaf or self._transport.is_closing():
+            return
+        headers, parser = self._headers, self._parser
+        keep_alive = parser.should_keep_alive()
+        if b"connection" in headers and parser.get_http_version() == "1.0":
+            keep_alive = False  # its callers want to be told that it is kept, and few are left
+        call = self._application.open(parser.get_method().decode(), _path(self._url), headers, keep_alive=keep_alive)
         self._arriving = call
         if self._surplus:
             call.refused, call.keep_alive = Refused("overloaded", "too many connections are open"), False
         else:
             self._application.enter(call)
-        if (
-            parser.should_upgrade()
-        ):  # Java's client offers HTTP/2 so; llhttp then leaves the body to whoever takes the offer
-            self._plain_left = int(self._headers.get(b"content-length", b"0"))
-        if call.refused is None and b"expect" in self._headers and not self._busy:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._expects = b"expect" in headers
+        self._offers = parser.should_upgrade()
+        if self._offers:  # Java's client offers HTTP/2 so; llhttp then leaves the body to whoever takes the offer
+            self._plain_left = int(headers.get(b"content-length", b"0"))
 
     def on_body(self, data: bytes) -> None:
         """A piece of its body, kept within bounds."""
-        call = self._arriving
-        if call is None:
+        self._unused = 0
+        if (call := self._arriving) is None:
             return
         if call.refused is None and len(call.body) + len(data) > self._limits.max_body_bytes:
             call.refused = body_too_large(self._limits.max_body_bytes)
@@ -177,7 +204,7 @@ class Connection(asyncio.Protocol):
             call.body = b""
             self._thrown_away += len(data)
             if self._thrown_away > DISCARD_BYTES:
-                self._transport.close()
+                self._close()
         elif call.body:
             call.body = bytearray(call.body) if isinstance(call.body, bytes) else call.body
             call.body += data
@@ -188,17 +215,21 @@ class Connection(asyncio.Protocol):
         """Answer it, or let it wait its turn."""
         if self._plain_left:
             return
+        self._unused = 0
         call, self._arriving = self._arriving, None
         if call is None:
             return
+        if self._offers:  # the request itself is answered as HTTP/1.1, and nothing behind it
+            self._last = self._deaf = True
         if self._replied:
-            self._rest(call.keep_alive)
+            self._rest(call)
         elif not self._busy:
             self._begin(call)
         else:
             self._queue.append(call)
-            self._transport.pause_reading()
-            self._paused = True
+            if not self._paused:
+                self._paused = True
+                self._transport.pause_reading()
 
     # -- answering
 
@@ -207,7 +238,7 @@ class Connection(asyncio.Protocol):
 
         Work that asks asyncio about its task (a timeout does) must have waited before: ``await asyncio.sleep(0)``.
         """
-        self._due, self._busy = math.inf, True
+        self._due, self._late, self._busy = math.inf, "", True
         self._turns += 1
         work = self._serve(call)
         if self._turns > MOST_TURNS:  # a caller that sends many at once lets others in between
@@ -227,33 +258,62 @@ class Connection(asyncio.Protocol):
         self._task = self._loop.create_task(work)
 
     async def _serve(self, call: Call) -> None:
-        reply = await self._application.answer(call)
-        if self._readable is not None:
-            self._await("slow_reader", KEEP_ALIVE_SECONDS)
-            await self._readable.wait()
+        try:
+            reply = await self._application.answer(call)
+            if self._readable is not None:
+                self._await("slow_reader", KEEP_ALIVE_SECONDS)
+                await self._readable.wait()
+            self._write(call, reply)
+        except BaseException:  # an error of ours, or the end: no caller waits for what will not come
+            self._transport.abort()
+            raise
         self._busy, self._task = False, None
-        self._write(call, reply)
-        if self._transport.is_closing():
+        if not call.keep_alive or self._transport.is_closing():
             return
         if self._queue:
             self._begin(self._queue.popleft())
+        elif self._broken:
+            self._turn_down(self._broken)
+        else:
+            self._rest(call)
+
+    def _rest(self, call: Call) -> None:
+        """Between requests: end, or read on."""
+        if not call.keep_alive or self._last:
+            self._close()
             return
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
-        if self._arriving is None:
-            self._rest(call.keep_alive)
-        else:
-            self._refuse_early(self._arriving)
+            self._read(self._unread)
+        if not (self._busy or self._deaf or self._transport.is_closing()):
+            self._attend()
 
-    def _refuse_early(self, call: Call) -> None:
+    def _attend(self) -> None:
+        """What the caller owes next, and by when."""
+        if self._arriving is not None:
+            self._await("body_timeout", self._arriving.deadline - time.perf_counter())
+            self._answer_early(self._arriving)
+        elif not self._in_head:
+            self._await("idle", KEEP_ALIVE_SECONDS)
+        elif self._late != "header_timeout":
+            self._await("header_timeout", self._limits.header_seconds)
+
+    def _answer_early(self, call: Call) -> None:
         """The answer to what is refused need not wait for the rest of its body, which is thrown away as it comes."""
-        if call.refused is not None and not self._replied:
+        if self._replied or self._readable is not None:
+            return
+        if call.refused is not None:
             self._replied = True
+            call.keep_alive &= not self._expects  # who was not told to go on may send the body or the next request
             self._write(call, self._application.refuse(call, call.refused), closing=False)
+        elif self._expects:
+            self._expects = False
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _write(self, call: Call, reply: Reply, *, closing: bool = True) -> None:
-        call.keep_alive &= not (reply.close or self._last or self._application.plane.closing)
+        last = self._last or self._application.plane.closing
+        call.keep_alive &= not (reply.close or (last and not self._queue))
         if self._transport.is_closing():
             return
         parts = [
@@ -266,14 +326,18 @@ class Connection(asyncio.Protocol):
             parts.append(reply.body)
         self._transport.write(b"".join(parts))
         if closing and not call.keep_alive:
-            self._transport.close()
+            self._close()
 
-    def _rest(self, keep_alive: bool) -> None:
-        """Between requests."""
-        if not keep_alive:
+    def _close(self) -> None:
+        """Close when what is written is read; what was sent and is not looked at is read a while, or answers on their way would be lost."""
+        if self._deaf or self._paused:
+            self._deaf = True
+            self._transport.write_eof()
+            self._transport.resume_reading()
+            self._await("slow_reader", LINGER_SECONDS)
+        else:
             self._transport.close()
-        elif self._head_bytes == 0:
-            self._await("idle", KEEP_ALIVE_SECONDS)
+            self._await("slow_reader", KEEP_ALIVE_SECONDS)
 
     # -- deadlines
 
@@ -295,33 +359,34 @@ class Connection(asyncio.Protocol):
             self._arm(min(self._due, now + KEEP_ALIVE_SECONDS))
         elif self._late == "slow_reader":
             self._transport.abort()
-        elif self._busy:
-            self._arm(now + PATIENCE_SECONDS)  # its answer first
         elif self._arriving is not None:
             self._expire(self._arriving)
         elif self._late == "header_timeout":
             self._turn_down("header_timeout")
         else:
-            self._transport.close()
+            self._close()
 
     def _expire(self, call: Call) -> None:
         if not self._replied:
-            why = "the body did not arrive before the deadline of the request"
-            self._write(call, self._application.refuse(call, Refused("body_timeout", why)))
-        self._transport.close()
+            late = Refused("body_timeout", "the body did not arrive before the deadline of the request")
+            self._write(call, self._application.refuse(call, call.refused or late))
+        self._close()
 
     def _turn_down(self, code: str) -> None:
-        """Answer what is no request, and close. A connection that sent nothing at all is closed without a word."""
+        """Answer what is no request, and close; what came before gets its answer first. One that sent nothing at all is closed without a word."""
+        self._deaf = True
         if self._transport.is_closing():
             return
-        if self._busy:  # what came before gets its answer
-            self._last = self._paused = True
-            self._transport.pause_reading()
+        if self._busy:
+            self._broken = code
             return
-        if self._head_bytes or code == "invalid_request":
-            call = self._application.open("", "", {}, keep_alive=False)
+        call, self._arriving = self._arriving, None
+        if call is None and (self._in_head or self._unused or code == "invalid_request"):
+            call, self._replied = self._application.open("", "", {}), False
+        if call is not None and not self._replied:
+            call.keep_alive = False
             self._write(call, self._application.refuse(call, Refused(code)))
-        self._transport.close()
+        self._close()
 
 
 def _path(url: bytes) -> str:
