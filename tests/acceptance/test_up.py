@@ -134,7 +134,7 @@ def test_the_churn_template_runs_by_itself(tmp_path: Path) -> None:
         with _callers(up, sorted(lasting[0] & lasting[1]), 250.0) as (traffic, seen):
             for name in DRIFTED[:2]:
                 drop(root / "incoming", root / "data" / name)
-            up.wait("version 2", lambda: 2 in seen, 120)
+            up.wait("a better version", lambda: max(seen, default=1) > 1, 180)  # a first one may be refused: no gain
             counts = traffic.stop()
         assert counts.failed == 0, counts.codes
 

@@ -90,7 +90,7 @@ def _watch(world: World, settings: Settings, model: str, memory: Memory) -> None
     newest = _newest(world)
     if newest and newest != seen:
         report = monitor(world, settings, model, actor=world.actor)
-        facts = {"model": model, "version": report.version, "rows": report.window.rows, "event": report.event}
+        facts = {"model": model, "version": report.version, "rows": report.window.rows, "drift": report.event}
         _log.info("judged", extra={"facts": facts})
     memory.judged[model] = (now, newest)
 
