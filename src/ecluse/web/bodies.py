@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+
+def whole(value: object) -> object:
+    """JSON has one kind of number: 7.0 is the integer 7.
+
+    >>> whole(7.0), whole(7.5)
+    (7, 7.5)
+    """
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Version = Annotated[int, BeforeValidator(whole), Field(ge=1, le=1_000_000_000)]
 Item = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -32,5 +43,5 @@ class Promotion(Reasoned):
 class Rollback(Reasoned):
     """``to``: a version that has been in Production (the one before); ``leaving``: only if this version is in Production."""
 
-    to: Annotated[int | None, Field(ge=1, le=1_000_000_000)] = None
-    leaving: Annotated[int | None, Field(ge=1, le=1_000_000_000)] = None
+    to: Version | None = None
+    leaving: Version | None = None

@@ -6,6 +6,7 @@ Every route declares the scope a key must have; one that declares none answers n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Query, Request
@@ -31,6 +32,7 @@ from ecluse.web.page import make_page
 from ecluse.web.problems import Problem, problem_named, problem_of
 
 PERMISSION = "x-permission"
+DOCS = "/docs"
 SIGNATURE = "X-Ecluse-Signature"
 ABOUT = (
     "Who released what, when and why, and what to do next: policies, approvals, releases and the loop of one project."
@@ -89,7 +91,10 @@ def _route(api: FastAPI, method: str, path: str, permission: str) -> Callable[[C
     extra = {PERMISSION: permission, "security": security}
 
     def register(handler: Callable[..., Any]) -> Callable[..., Any]:
-        api.add_api_route(path, handler, methods=[method], openapi_extra=extra, response_model=None)
+        gives: type[Response] = HTMLResponse if path == DOCS else JSONResponse
+        api.add_api_route(
+            path, handler, methods=[method], openapi_extra=extra, response_model=None, response_class=gives
+        )
         return handler
 
     return register
@@ -113,10 +118,18 @@ def _add_problems(api: FastAPI) -> None:
 
     api.add_exception_handler(EcluseError, refused)
     api.add_exception_handler(RequestValidationError, unusable)
-    api.add_exception_handler(400, lambda request, _: told(problem_named("invalid_json")))
-    api.add_exception_handler(404, lambda request, _: told(problem_named("not_found", "GET /docs names every route")))
-    api.add_exception_handler(405, lambda request, _: told(problem_named("method_not_allowed")))
-    api.add_exception_handler(Exception, lambda request, _: told(problem_named("internal_error")))
+
+    def named(code: str, detail: str = "") -> Callable[[Request, Exception], Response]:
+        def tell(_: Request, error: Exception) -> Response:
+            headers = getattr(error, "headers", None) or {}  # 405 names the methods there are
+            return told(replace(problem_named(code, detail), headers=tuple(headers.items())))
+
+        return tell
+
+    api.add_exception_handler(400, named("invalid_json"))
+    api.add_exception_handler(404, named("not_found", "GET /docs names every route"))
+    api.add_exception_handler(405, named("method_not_allowed"))
+    api.add_exception_handler(Exception, named("internal_error"))
 
 
 def _add_documents(api: FastAPI) -> None:
@@ -130,7 +143,7 @@ def _add_documents(api: FastAPI) -> None:
         """This API as an OpenAPI document."""
         return JSONResponse(_document(api))
 
-    @_route(api, "GET", "/docs", OPEN)
+    @_route(api, "GET", DOCS, OPEN)
     def docs() -> Any:
         """This API as a page."""
         return HTMLResponse(make_page(_document(api)))
