@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,8 @@ class Feeder:
 
     def send(self, worker: Worker, batch: list[Message]) -> None:
         self.post(worker, batch)
-        self.done += len(batch)
+        if self.sent % 9:  # every ninth answer is lost on its way
+            self.done += len(batch)
 
     def post(self, worker: Worker, batch: list[Message]) -> None:
         self.sent += 1
@@ -133,12 +135,9 @@ def history(folder: Path, kills: int, requests: int, feeder: Callable[[list[Mess
     made, house = plan(rng, requests), ready_house(folder)
     asked = sorted(made.truths)
     feed = feeder(made.messages)
-    with working(house) as worker:
-        predict(worker, rng, asked[: 3 * len(asked) // 4])
-    for _ in range(kills):
-        if feed.done >= len(feed.messages):
-            break
-        killed(house, feed, rng.randrange(3, 12))
+    for number in range(kills):
+        first = [] if number else asked[: 3 * len(asked) // 4]
+        killed(house, feed, rng.randrange(3, 12), partial(predict, rng=rng, requests=first))
     with working(house) as worker:
         feed.feed(worker, threading.Event())
         predict(worker, rng, asked[3 * len(asked) // 4 :])
@@ -158,9 +157,10 @@ def predict(worker: Worker, rng: random.Random, requests: list[str]) -> None:
         assert status == 200, answer
 
 
-def killed(house: House, feed: Feeder, after: int) -> None:
+def killed(house: House, feed: Feeder, after: int, before: Callable[[Worker], None]) -> None:
     """Feed until so many more batches were sent, then SIGKILL the server in the midst of the next."""
     with working(house) as worker:
+        before(worker)
         stop, feed.target = threading.Event(), feed.sent + after
         thread = threading.Thread(target=feed.feed, args=(worker, stop))
         thread.start()
@@ -225,7 +225,7 @@ def from_raw(predictions: list[dict[str, Any]], made: Plan) -> float:
 def test_truths_are_counted_once_through_kills(tmp_path: Path) -> None:
     found = history(tmp_path, kills=2, requests=40)
     assert found.faults == []
-    assert found.again >= 0
+    assert found.again > 0
     assert found.found.counts.duplicates > 40
 
 

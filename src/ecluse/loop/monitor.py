@@ -15,6 +15,7 @@ from ecluse.core.ports import World
 from ecluse.core.settings import Settings
 from ecluse.core.verdict import Finding, Verdict
 from ecluse.loop.chain import windows_in_a_row
+from ecluse.loop.once import tell_once
 from ecluse.loop.outcomes import classes_of, gather_truths
 from ecluse.loop.stretch import Stretch, look
 from ecluse.monitoring.bars import Bars, bars_of
@@ -146,7 +147,7 @@ def _record(
     event = None
     if verdict.breached:
         numbers = {each.name: each.measured for each in watched.shifts if each.moved}
-        event = _detect(
+        event = tell_once(
             world, Event("drift.detected", now, actor, model, version, why, evidence | _numbers(verdict, numbers))
         )
     report = MonitorReport(
@@ -180,11 +181,3 @@ def _numbers(verdict: Verdict, numbers: Mapping[str, Mapping[str, float]]) -> di
 def _sentence(verdict: Verdict) -> str:
     said = verdict.failed or [finding for finding in verdict.findings if not finding.passed]
     return "; ".join(finding.why for finding in said) or "nothing moved beyond its limit"
-
-
-def _detect(world: World, event: Event) -> int:
-    """The number of the drift event of this window, appended unless it is there: the same window is one drift, however often looked at."""
-    for row in world.state.ledger(model=event.model):
-        if row.event.kind == event.kind and row.event.evidence.get("key") == event.evidence["key"]:
-            return row.sequence
-    return world.state.append(event).sequence

@@ -22,6 +22,7 @@ from ecluse.core.verdict import Finding, Verdict
 from ecluse.data.frame import EVENT, KEY, KNOWN, identity_of
 from ecluse.loop.dataset import current_dataset, histories
 from ecluse.loop.estimates import estimated
+from ecluse.loop.once import tell_once
 from ecluse.monitoring.estimated import Estimated, judge_estimated
 from ecluse.monitoring.performance import Joined, Realised, Truths, join, judge_performance, parts, realised, unlearnt
 from ecluse.monitoring.told import Asked, Counts, Settled, Told, asked_by, settle
@@ -129,12 +130,8 @@ def _tell(world: World, report: OutcomesReport) -> None:
         "counts": to_plain(report.counts),
         "estimated": {str(number): dict(each.metrics) for number, each in report.estimated.items()},
     }
-    last = None
-    for row in world.state.ledger(model=report.model):
-        last = row.event if row.event.kind == "outcomes.settled" else last
-    if last is None or last.evidence.get("key") != evidence["key"]:
-        now, why = world.clock.now(), sentence(report.counts)
-        world.state.append(Event("outcomes.settled", now, world.actor, report.model, None, why, evidence))
+    now, why = world.clock.now(), sentence(report.counts)
+    tell_once(world, Event("outcomes.settled", now, world.actor, report.model, None, why, evidence))
 
 
 def sentence(counts: Counts) -> str:
