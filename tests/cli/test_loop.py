@@ -46,7 +46,7 @@ def test_a_paused_loop_says_so_and_does_nothing(house: Path) -> None:
 
 
 def test_a_simulation_tells_and_changes_nothing(house: Path) -> None:
-    span = ("--from", "2024-01-01", "--to", "2024-02-01")
+    span = ("--from", "2024-01-01", "--to", "2024-01-05")
     before = ecluse("history", "--json", project=house).json
     told = ecluse("loop", "simulate", *span, "--faults", "storm,crash", "--seed", 3, "--json", project=house)
     assert told.code == 0
