@@ -23,6 +23,7 @@ class Champion:
 
     ``answers`` (n,) or (n, K) in the order of the *candidate's* classes, None when it could not be asked: ``problem`` then says why.
     ``clean`` (n,): the rows it was surely not trained on; only these are compared.
+    ``fresh`` (n,): rows whose truth was not known when it was trained.
     """
 
     number: int
@@ -31,6 +32,7 @@ class Champion:
     clean: Mask | None = None
     threshold: float | None = None
     problem: str = ""
+    fresh: Mask | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Evidence:
     ``inputs``: the features on those rows; ``segments``: by column, each row's value as text; ``train``: metrics on the rows trained on,
     taken at ``trained_threshold``; ``threshold``: the one that will serve. ``overlap`` counts what is on both sides of the split:
     entities when it is by entity, rows when it is by time. ``left_out``: rows of a class the candidate does not know.
+    ``at`` (n,): the label moments, UTC microseconds.
     ``latency_ms``: of scoring one row, the 99th percentile over rows. ``reproduced``: None when nobody trained it a second time.
     """
 
@@ -62,6 +65,7 @@ class Evidence:
     overlap: int = 0
     overlap_of: Literal["entities", "rows"] = "entities"
     left_out: int = 0
+    at: Array | None = None
     reproduced: bool | None = None
     seed: int = 0
 

@@ -41,7 +41,7 @@ def judge_gates(evidence: Evidence, gates: Gates, question: str = "may this vers
     found = check_rows(evidence)
     for check in (*ON_ROWS, *ON_THE_BUNDLE) if evidence.rows else ON_THE_BUNDLE:
         found += check(evidence, gates)
-    return judge(question, [_storable(each) for each in found])
+    return judge(question, [storable(each) for each in found])
 
 
 def check_rows(evidence: Evidence) -> list[Finding]:
@@ -52,7 +52,7 @@ def check_rows(evidence: Evidence) -> list[Finding]:
     return [Finding("rows", Outcome.PASSED if evidence.rows else Outcome.INCONCLUSIVE, why, evidence.rows, 1)]
 
 
-def _storable(finding: Finding) -> Finding:
+def storable(finding: Finding) -> Finding:
     """JSON has no NaN and no infinity; the sentence keeps what was measured."""
     value = finding.measured
     return replace(finding, measured=None) if isinstance(value, float) and not math.isfinite(value) else finding

@@ -5,7 +5,7 @@
     run.finished        -> Gate (which registers it first), or Wait for a person, or Nothing: it is a version's twin
     run.failed          -> Wait for labels, or Nothing
     version.registered  -> Gate
-    version.gated       -> Promote, or Wait for approval, or Nothing: refused by these checks
+    version.gated       -> Promote, or Wait for approval, or Nothing: refused by these checks, or no gain on fresh labels
     version.approved    -> Promote, or Wait for the approvals still missing
 
 No command at all means the event needs no decision (any more); then nothing is written to the ledger.
@@ -126,6 +126,8 @@ def _on_verdict(event: Event, facts: Facts, policy: Policy) -> tuple[Command, ..
         return (
             Wait(f"version {version.number} was compared with {report.champion}: judge it again with `ecluse gate`"),
         )
+    if event.kind == "version.gated" and (no_gain := gains_nothing(event)):
+        return (Nothing(f"no gain, version {report.champion} stays: {no_gain}"),)
     if policy.promotion == "manual":
         return (Wait(f"approval: `ecluse promote {version.number} --why …`"),)
     praise = f"gates passed: {_praise(report)}"
@@ -135,6 +137,12 @@ def _on_verdict(event: Event, facts: Facts, policy: Policy) -> tuple[Command, ..
             return (Wait(f"approval: {missing}`ecluse approve {version.number} --why …`"),)
         praise += "; approved by " + ", ".join(word.who for word in facts.standing.given)
     return (Promote(event.model, version.number, facts.sequence, praise),)
+
+
+def gains_nothing(event: Event) -> str:
+    """Why a version that passed its gates is not worth releasing, by what its judge found on fresh labels; empty when nothing says so."""
+    found = event.evidence.get("fresh_gain") or {}
+    return str(found.get("why", "")) if found.get("outcome") == "failed" else ""
 
 
 def _name(check: str, subject: str) -> str:

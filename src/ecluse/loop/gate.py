@@ -7,10 +7,11 @@ from ecluse.core.event import Event
 from ecluse.core.ports import World
 from ecluse.core.project import Project
 from ecluse.core.settings import Settings
-from ecluse.core.verdict import Verdict
+from ecluse.core.verdict import Finding, Verdict
 from ecluse.core.version import GateReport
 from ecluse.gates.evidence import Evidence
-from ecluse.gates.judge import judge_gates
+from ecluse.gates.fresh import check_fresh
+from ecluse.gates.judge import judge_gates, storable
 from ecluse.loop.gate_evidence import describe_rows, gather
 
 REPORT = "gates.json"
@@ -45,13 +46,13 @@ def gate(
         model, number, version.bundle, champion, verdict, made, expires, dry=dry_run, threshold=version.threshold
     )
     if not dry_run:
-        _record(world, report, evidence, actor)
+        _record(world, report, evidence, check_fresh(evidence, own.gates), actor)
     return report
 
 
-def _record(world: World, report: GateReport, evidence: Evidence, actor: str) -> None:
+def _record(world: World, report: GateReport, evidence: Evidence, fresh: Finding, actor: str) -> None:
     """The file first, the authority last: whatever ends this halfway, a version is in Staging only with its report beside it."""
-    rests_on = dict(describe_rows(evidence))
+    rests_on = {**describe_rows(evidence), fresh.check: to_plain(storable(fresh))}
     world.bundles.write_beside(report.bundle, REPORT, canonical({"report": to_plain(report), "evidence": rests_on}))
     stopped = stopped_by(report.verdict)
     found = {

@@ -103,6 +103,7 @@ def gather(
         overlap=rows.overlap,
         overlap_of="entities" if opened.bundle.manifest.split.kind == "entity" else "rows",
         left_out=rows.left_out,
+        at=rows.frame[AT].dt.epoch("us").cast(pl.Float64).to_numpy(),
         reproduced=reproduced,
         seed=settings.training.seed,
     )
@@ -189,7 +190,8 @@ def _champion(
     split = opened.bundle.manifest.split
     clean = [not trained_on(split, key, at) for key, at in rows.frame.select(KEY, AT).iter_rows()]
     aligned = align(answers, schema.classes, candidate.schema.classes)
-    return Champion(number, schema, aligned, np.array(clean, dtype=np.bool_), production.threshold)
+    fresh = (rows.frame[AT] + candidate.model.predicts.delay > opened.dataset.moment).to_numpy()
+    return Champion(number, schema, aligned, np.array(clean, dtype=np.bool_), production.threshold, fresh=fresh)
 
 
 def align(answers: Array, old: tuple[str, ...], new: tuple[str, ...]) -> Array:
