@@ -1,5 +1,6 @@
 """The online store: newer is never overwritten by older, a write is whole or absent, trouble has a name and a cure."""
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -201,6 +202,29 @@ def test_threads_share_one_store(store: OnlineSqlite) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda n: store.read(["v"], str(n % 100)), range(400)))
     assert all(rows == {"v": ROW} for rows in found)
+
+
+def test_reads_of_one_turn_are_of_one_moment_and_the_next_turn_sees_what_is_new(
+    path: Path, store: OnlineSqlite
+) -> None:
+    store.write("usage", [("1", OnlineRow({}, 10, 7))])
+    reader = OnlineSqlite.open(path, read_only=True)
+
+    async def moments() -> list[int]:
+        found = [(await reader.fetch(["usage"], "1"))["usage"].as_of]
+        store.write("usage", [("1", OnlineRow({}, 11, 7))])
+        found.append((await reader.fetch(["usage"], "1"))["usage"].as_of)
+        await asyncio.sleep(0)
+        found.append((await reader.fetch(["usage"], "1"))["usage"].as_of)
+        assert reader._connection is not None
+        reader._connection.close()  # the library fails before the turn ends: nothing old may stay behind
+        await asyncio.sleep(0)
+        store.write("usage", [("1", OnlineRow({}, 12, 7))])
+        found.append((await reader.fetch(["usage"], "1"))["usage"].as_of)
+        return found
+
+    assert asyncio.run(moments()) == [10, 10, 11, 12]
+    reader.close()
 
 
 def test_a_forked_child_opens_its_own(store: OnlineSqlite) -> None:

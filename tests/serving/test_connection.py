@@ -37,10 +37,8 @@ def read(connection: socket.socket, wanted: int = 1, *, head_only: bool = False)
     """(status, head, body) of so many answers; fewer when the connection ends before."""
     data, found = b"", list[tuple[int, bytes, bytes]]()
     while len(found) < wanted:
+        data = data.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
         match = ONE.match(data)
-        if match is not None and match.group(1) == b"100":
-            data = data[match.end() :]
-            continue
         length = re.search(rb"content-length: (\d+)", match.group(2)) if match else None
         size = 0 if head_only else int(length.group(1)) if length else 0
         if match is not None and len(data) >= match.end() + size:

@@ -72,6 +72,14 @@ def test_an_offer_of_http_2_behind_many_requests_costs_none_its_answer(worker: W
             assert b"connection: close" not in answers[-2][1]
 
 
+def test_an_offer_of_http_2_with_a_body_of_unknown_length_is_refused_by_name(worker: Worker) -> None:
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    with connect(worker) as connection:
+        connection.sendall(HEAD + UPGRADE + chunked + HEALTH)
+        ((status, _, body),) = read(connection, 2)
+        assert (status, b"how long the body is" in body, closed(connection)) == (400, True, True)
+
+
 def test_a_request_to_continue_behind_others_is_told_so(worker: Worker) -> None:
     head, body = PLAIN[: -len(PLAIN.split(b"\r\n\r\n")[1])], PLAIN.split(b"\r\n\r\n")[1]
     with connect(worker) as connection:

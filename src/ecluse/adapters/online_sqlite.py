@@ -114,8 +114,11 @@ class OnlineSqlite:
 
     def _let_go(self) -> None:
         with self._lock:
-            if self._connection is not None and self._connection.in_transaction:
-                self._connection.execute("COMMIT")
+            try:
+                if self._connection is not None and self._connection.in_transaction:
+                    self._connection.execute("COMMIT")
+            except sqlite3.Error:
+                self._drop()  # a transaction that does not end would show the same values for ever
 
     async def newest(self, view: str) -> int | None:
         """See :meth:`moment`."""

@@ -179,19 +179,19 @@ class Connection(asyncio.Protocol):
         if self._deaf or self._transport.is_closing():
             return
         headers, parser = self._headers, self._parser
-        keep_alive = parser.should_keep_alive()
-        if b"connection" in headers and parser.get_http_version() == "1.0":
-            keep_alive = False  # its callers want to be told that it is kept, and few are left
+        # callers of 1.0 want to be told that a connection is kept, and few are left
+        keep_alive = parser.should_keep_alive() and (b"connection" not in headers or parser.get_http_version() != "1.0")
         call = self._application.open(parser.get_method().decode(), _path(self._url), headers, keep_alive=keep_alive)
         self._arriving = call
         if self._surplus:
             call.refused, call.keep_alive = Refused("overloaded", "too many connections are open"), False
         else:
             self._application.enter(call)
-        self._expects = b"expect" in headers
-        self._offers = parser.should_upgrade()
+        self._expects, self._offers = b"expect" in headers, parser.should_upgrade()
         if self._offers:  # Java's client offers HTTP/2 so; llhttp then leaves the body to whoever takes the offer
             self._plain_left = int(headers.get(b"content-length", b"0"))
+            if b"transfer-encoding" in headers:
+                call.refused = Refused("invalid_request", "who offers another protocol must say how long the body is")
 
     def on_body(self, data: bytes) -> None:
         """A piece of its body, kept within bounds."""
