@@ -7,6 +7,8 @@ has passed) the listener closes, requests in flight are finished, and ``serve`` 
 from __future__ import annotations
 
 import asyncio
+import errno
+import resource
 import signal
 import socket
 import time
@@ -26,6 +28,10 @@ QUIET_SECONDS = 0.5
 YIELD_SECONDS = 0.005
 REPORT_SECONDS, BOARD_SECONDS = 0.25, 1.0
 TICK_SECONDS = 0.02
+DESCRIPTORS = 256
+"""For everything that is no connection."""
+
+_NOTHING_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class _Alone:
@@ -79,8 +85,7 @@ class _Taker:
         return count
 
     def _offered(self) -> None:
-        if not self._place.turns.lets_another_go_first(self.tell()):
-            self._take()
+        if not self._place.turns.lets_another_go_first(self.tell()) and self._take():
             return
         self._loop.remove_reader(self._place.listener)
         self._later = self._loop.call_later(YIELD_SECONDS, self._again)
@@ -91,16 +96,18 @@ class _Taker:
             self._take()
         self._loop.add_reader(self._place.listener, self._offered)
 
-    def _take(self) -> None:
+    def _take(self) -> bool:
+        """False when the system has no descriptor left: then whoever waits goes on waiting, and is not to be asked for at once."""
         try:
             connection, _ = self._place.listener.accept()
-        except OSError:  # another was faster, the caller has gone, or no descriptor is left
-            return
+        except OSError as error:  # else another was faster, or the caller has gone
+            return error.errno not in _NOTHING_LEFT
         connection.setblocking(False)
         make = lambda: Connection(self._application, self._connections)  # noqa: E731
         task = self._loop.create_task(self._loop.connect_accepted_socket(make, connection))
         self._arriving.add(task)
         task.add_done_callback(self._arriving.discard)
+        return True
 
 
 def serve(
@@ -110,8 +117,17 @@ def serve(
 
     With a ``place`` the listener is shared with other workers, and the end of its lifeline counts as SIGTERM.
     """
+    _make_room(2 * application.plane.serving.max_connections + DESCRIPTORS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(application, listener, started, place))
+
+
+def _make_room(descriptors: int) -> None:
+    """Many systems let a process have 1,024, unless it asks for more: the refusal of a connection too many takes one as well."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = descriptors if hard == resource.RLIM_INFINITY else min(descriptors, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _serve(
