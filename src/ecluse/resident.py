@@ -24,7 +24,7 @@ from ecluse.adapters.log_lines import log_to_stderr
 from ecluse.adapters.project_files import code_digest, read_declaration
 from ecluse.app import App, open_app
 from ecluse.core.errors import DeclarationError, EcluseError
-from ecluse.core.ports import Step
+from ecluse.core.ports import Step, World
 from ecluse.core.project import Project
 from ecluse.loop.beside import beside
 from ecluse.loop.child import Child, dismiss
@@ -127,7 +127,20 @@ def watching(app: App) -> Iterator[None]:
     def guard() -> None:
         guard_releases(world, app.settings, sights, lambda: read_metrics(app.home, app.url, key=key))
 
-    with beside("release guard", guard, every):
+    with beside("release guard", guard, every), _telling(app, world, every):
+        yield
+
+
+@contextmanager
+def _telling(app: App, world: World, every: float) -> Iterator[None]:
+    from ecluse.adapters.webhook import post
+    from ecluse.loop.notify import Outbox, deliver
+
+    outbox = Outbox()
+    if not app.settings.notify:
+        yield
+        return
+    with beside("notify", lambda: deliver(world, app.settings, post, outbox), every):
         yield
 
 
