@@ -156,7 +156,8 @@ def _ready(
     looks.first = {key: value for key, value in looks.first.items() if key[0] != name or key in there}
     for each in seen:
         key = (name, each.name)
-        if looks.stamps.get(key) in (each.stamp, f"{each.stamp} {project.digest}"):
+        known = looks.stamps.get(key)
+        if known == each.stamp or (known is not None and known == f"{each.stamp} {project.digest}"):
             continue
         stamp, since = looks.first.get(key, ("", 0.0))
         if stamp != each.stamp:
