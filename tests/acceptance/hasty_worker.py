@@ -7,15 +7,20 @@ import sys
 
 import ecluse.serving.server
 import ecluse.worker
+from ecluse.serving.connection import Connection
 from ecluse.serving.http import Application
 
 
-async def _hasty(application: Application, server: object, asked: asyncio.Event) -> None:
+async def _hasty(
+    application: Application, connections: set[Connection], asked: asyncio.Event, now: asyncio.Event
+) -> None:
     await asked.wait()
-    vars(server)["should_exit"] = True
+    for connection in tuple(connections):
+        connection.abort()
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "hasty":
-        vars(ecluse.serving.server)["_drain"] = _hasty
+        assert "_quiet" in vars(ecluse.serving.server)
+        vars(ecluse.serving.server)["_quiet"] = _hasty
     sys.exit(ecluse.worker.main(sys.argv[2:]))
