@@ -211,7 +211,7 @@ def test_what_a_project_prints_or_changes_does_not_reach_the_answer(place: Place
         ("[gatess]\nfloor = 1", "did you mean `gates`"),
         ("[gates]\nfloor = 3", "it must be a table"),
         ("[gates]\nfloor = { roc_auc = nan }", "`gates.floor.roc_auc` is nan"),
-        ('[policy]\npromotion = "yolo"', "one of manual, automatic"),
+        ('[policy]\npromotion = "yolo"', "one of manual, approval, automatic, risk"),
     ],
     ids=["syntax", "unknown table", "wrong type", "not a number", "unknown word"],
 )

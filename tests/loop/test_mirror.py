@@ -100,6 +100,24 @@ def test_everything_is_mirrored_once(world: World) -> None:
     assert seen(world)["aliases"] == {"production": 2, "staging": 3}
 
 
+def test_an_alias_somebody_moved_is_put_back_and_told(world: World) -> None:
+    for name in "ab":
+        release(world, name)
+    mirror(world, SETTINGS)
+    there = {
+        each.tags["ecluse.version"]: each.version for each in client(world).search_model_versions(f"name = '{MODEL}'")
+    }
+    client(world).set_registered_model_alias(MODEL, "production", there["1"])
+    assert mirror(world, SETTINGS) == 0
+    assert seen(world)["aliases"] == {"production": 2}
+    told = [row.event for row in world.state.ledger() if row.event.kind == "mirror.altered"]
+    assert [(each.version, each.evidence) for each in told] == [(2, {"named": 1, "champion": 2})]
+    release(world, "c")
+    assert mirror(world, SETTINGS) > 0
+    assert mirror(world, SETTINGS) == 0
+    assert [row.event.kind for row in world.state.ledger()].count("mirror.altered") == 1
+
+
 def test_a_change_that_fails_does_not_hold_up_others(world: World) -> None:
     release(world, "a")
     mirror(world, SETTINGS)

@@ -132,10 +132,11 @@ class MlflowTracker:
 
     def mirror_rollout(
         self, model: str, champion: int | None, staging: int | None, stages: Mapping[int, Stage] | None = None
-    ) -> None:
+    ) -> int | None:
         """The aliases ``production`` and ``staging`` (None: without one) and the tag ``ecluse.stage`` of the versions in ``stages``.
 
-        Raises NotFound when a version to be named is not mirrored; then no alias is moved.
+        Returns the version ``production`` named before: None without one, 0 for one that is not ours. Raises NotFound when a version to be
+        named is not mirrored; then no alias is moved.
         """
         with self._asking() as client:
             there = self._versions(client, model)
@@ -146,13 +147,17 @@ class MlflowTracker:
             for number, stage in (stages or {}).items():
                 if number in there and there[number].tags.get("ecluse.stage") != stage.value:
                     client.set_model_version_tag(model, there[number].version, "ecluse.stage", stage.value)
-            if there:
-                now = client.get_registered_model(model).aliases
-                for alias, number in wanted.items():
-                    if number is not None:
-                        client.set_registered_model_alias(model, alias, there[number].version)
-                    elif alias in now:
-                        client.delete_registered_model_alias(model, alias)
+            if not there:
+                return None
+            now = client.get_registered_model(model).aliases
+            for alias, number in wanted.items():
+                if number is not None:
+                    client.set_registered_model_alias(model, alias, there[number].version)
+                elif alias in now:
+                    client.delete_registered_model_alias(model, alias)
+            if "production" not in now:
+                return None
+            return next((number for number, each in there.items() if each.version == now["production"]), 0)
 
     def mirror_report(self, report: GateReport) -> None:
         """The verdict as tag ``ecluse.gate`` of version and run, the findings as ``gates/version-N.json`` and ``.md`` of the run.

@@ -349,8 +349,8 @@ class Tracker(TuningTracker, Protocol):
 
     def mirror_rollout(
         self, model: str, champion: int | None, staging: int | None, stages: Mapping[int, Stage] | None = None
-    ) -> None:
-        """The aliases ``production`` and ``staging``, and the stages of these versions as tags. Idempotent. Raises NotFound."""
+    ) -> int | None:
+        """The aliases ``production`` and ``staging``, and the stages as tags; whom ``production`` named before (0: a stranger). Raises NotFound."""
         ...
 
     def mirror_report(self, report: GateReport) -> None:

@@ -11,15 +11,18 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from ecluse.core.codec import canonical
 from ecluse.core.errors import EcluseError, NotFound, Unavailable
+from ecluse.core.event import Event
 from ecluse.core.ports import State, Tracker, World
 from ecluse.core.settings import Settings
 from ecluse.core.version import ModelVersion, Run, Stage
 from ecluse.loop.retrain import ARTIFACTS, COEFFICIENTS, after_release
 from ecluse.loop.tune_mirror import mirror_tunings
 
+T = TypeVar("T")
 PROBLEM, REWRITING = "mirror.problem", "mirror.rewriting"
 
 Change = tuple[str, str]
@@ -49,6 +52,9 @@ def mirror(world: World, settings: Settings) -> int:
     if problems:
         raise problems[0]
     _remember(world.state, REWRITING, "")
+    for model in {each.model for each in world.state.versions()}:
+        if ("rollout", model) not in rows:
+            _restore_names(world, tracker, model)
     return applied
 
 
@@ -117,24 +123,37 @@ def _mirror_report(world: World, tracker: Tracker, version: ModelVersion) -> Non
         _restoring(world, tracker, [version], lambda: tracker.mirror_report(report))
 
 
-def _mirror_rollout(world: World, tracker: Tracker, model: str) -> None:
-    """The newest of several candidates gets the alias ``staging``."""
+def _restore_names(world: World, tracker: Tracker, model: str) -> None:
+    """An alias that somebody moved decides nothing: it is put back, and told."""
+    champion = world.state.rollout(model).champion
+    named = None if champion is None else _mirror_rollout(world, tracker, model)
+    moved = any((kind, reference) == ("rollout", model) for _, kind, reference in world.state.pending())
+    if named is not None and named != champion and not moved:
+        reason = (
+            f"the tracking store called {f'version {named}' if named else 'a stranger'} production: it was put back"
+        )
+        facts = {"named": named, "champion": champion}
+        world.state.append(Event("mirror.altered", world.clock.now(), world.actor, model, champion, reason, facts))
+
+
+def _mirror_rollout(world: World, tracker: Tracker, model: str) -> int | None:
+    """The newest of several candidates gets the alias ``staging``. Returns whom ``production`` named before."""
     versions = {each.number: each for each in world.state.versions(model)}
     stages = {number: each.stage for number, each in versions.items()}
     staging = max((number for number, stage in stages.items() if stage is Stage.STAGING), default=None)
     champion = next((number for number, stage in stages.items() if stage is Stage.PRODUCTION), None)
     named = [versions[number] for number in (champion, staging) if number is not None]
-    _restoring(world, tracker, named, lambda: tracker.mirror_rollout(model, champion, staging, stages))
+    return _restoring(world, tracker, named, lambda: tracker.mirror_rollout(model, champion, staging, stages))
 
 
-def _restoring(world: World, tracker: Tracker, versions: list[ModelVersion], write: Callable[[], None]) -> None:
+def _restoring(world: World, tracker: Tracker, versions: list[ModelVersion], write: Callable[[], T]) -> T:
     """Write; when somebody deleted a version it needs, mirror the versions again and write once more."""
     try:
-        write()
+        return write()
     except NotFound:
         for version in versions:
             _mirror_version(world, tracker, version)
-        write()
+        return write()
 
 
 @contextlib.contextmanager

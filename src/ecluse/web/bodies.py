@@ -16,7 +16,7 @@ def whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Version = Annotated[int, BeforeValidator(whole), Field(ge=1, le=1_000_000_000)]
+Version = Annotated[int, Field(ge=1, le=1_000_000_000), BeforeValidator(whole)]
 Item = Annotated[str, Field(min_length=1, max_length=200)]
 
 
