@@ -1,0 +1,88 @@
+"""The loop that stays up follows the project's sources, survives mistakes in them, and runs none of them itself."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ecluse import resident
+from ecluse.app import open_app
+from ecluse.core.errors import DeclarationError
+from ecluse.core.loop_settings import Loop
+from ecluse.loop.resident import Memory, step
+from ecluse.resident import Declared
+
+PROJECT = """
+from ecluse import Boolean, Category, Entity, FeatureView, Label, Table, last, model
+
+user = Entity("user_id")
+users = Table("users", user, {"plan": Category(["Basic"])})
+labels = Table("labels", user, {"left": Boolean()})
+view = FeatureView("view", users, features={"plan": last("plan")})
+
+@model("churn", predicts=Label("churned", labels, "left"), features=[view], judged_by="roc_auc")
+def churn(): ...
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "project.py").write_text(PROJECT)
+    (tmp_path / "ecluse.toml").write_text('[time]\nnow = "data"\n')
+    return tmp_path
+
+
+def test_changed_sources_are_declared_anew_and_a_mistake_keeps_what_held(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resident, "SOURCES_SECONDS", 0.0)
+    declared = Declared(open_app(root))
+    declared.refresh()
+    first = declared.project
+    assert [each.name for each in first.models] == ["churn"]
+    assert "project" not in sys.modules, "user code runs in a child"
+
+    (root / "project.py").write_text(PROJECT.replace('["Basic"]', '["Basic", "Gold"]'))
+    declared.refresh()
+    second = declared.project
+    assert second.code != first.code
+    assert second.table("users") != first.table("users")
+
+    (root / "project.py").write_text("this is no Python")
+    declared.refresh()
+    assert declared.project == second
+
+
+def test_with_nothing_that_holds_a_mistake_is_an_error(root: Path) -> None:
+    (root / "project.py").write_text("import nowhere_to_be_found")
+    with pytest.raises(DeclarationError, match="nowhere_to_be_found"):
+        Declared(open_app(root)).refresh()
+
+
+def test_a_source_of_an_unknown_table_is_an_error(root: Path) -> None:
+    (root / "ecluse.toml").write_text('[sources.all]\ndrops = "in/*"\ntables = ["user"]\n')
+    with pytest.raises(DeclarationError, match="brings `user`"):
+        Declared(open_app(root)).refresh()
+
+
+class Idle:
+    """Durable work of a project in which nothing happens."""
+
+    def run(self, workflow_id: str, name: str, *args: object) -> None:
+        raise AssertionError("there is nothing to do")
+
+
+def test_what_fails_is_told_once_tried_again_and_stops_nothing(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    app, memory = open_app(root), Memory()
+    project, settings = app.project, replace(app.settings, loop=Loop(warm=False))
+    place = app.home / "published.json"
+    place.mkdir(parents=True)  # nothing can be published there
+    with caplog.at_level("INFO", "ecluse.loop"):
+        for _ in range(3):
+            assert list(step(app.world, project, settings, Idle(), [], memory)) == []
+        assert list(memory.troubles) == ["react"]
+        place.rmdir()
+        step(app.world, project, settings, Idle(), [], memory)
+    assert memory.troubles == {}
+    assert [record.message for record in caplog.records] == ["failed", "well again"]
