@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from itertools import pairwise
+from zlib import crc32
 
 import numpy as np
 import polars as pl
@@ -41,6 +42,8 @@ def estimated(
 def windows(joined: Joined, rows: int, least: int) -> list[Joined]:
     """The predictions whose truths are known, in order of their moments, ``rows`` a window; a rest below ``least`` goes with the last.
 
+    Those of one moment are shuffled, always alike: asked for in the order of a list, its stretches would be no samples of the month.
+
     >>> records = [{"as_of": None, "time": f"2024-01-0{i}", "id": str(i)} for i in (3, 1, 2)]
     >>> [[r["id"] for r in each.records] for each in windows(Joined(records, [True] * 3, 0), 2, 1)]
     [['1', '2'], ['3']]
@@ -57,8 +60,8 @@ def windows(joined: Joined, rows: int, least: int) -> list[Joined]:
     return found
 
 
-def _place(record: Record) -> tuple[str, str]:
-    return moment_of(record), record["id"]
+def _place(record: Record) -> tuple[str, int, str]:
+    return moment_of(record), crc32(record["id"].encode()), record["id"]
 
 
 def moment_of(record: Record) -> str:
