@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated
 
-from ecluse.cli.console import Group, Option, Reply, Shell, table
+from ecluse.cli.console import Argument, Group, Option, Reply, Shell, table, verdict_table
 from ecluse.cli.models import ModelName
 from ecluse.core.event import LedgerRow
 from ecluse.core.instants import format_instant, parse_instant
@@ -78,6 +78,16 @@ def resume(shell: Shell, *, why: Why) -> Reply:
     return Reply({"was": before, "waiting": waiting}, said)
 
 
+def rerun(shell: Shell, *, run: Annotated[str, Argument(help="the run's id, or its beginning")]) -> Reply:
+    """Train again what a run trained: the same recipe on the same snapshots, recorded nowhere. Does the same bundle come out?"""
+    from ecluse.loop.rerun import rerun as again
+
+    app = shell.app
+    shell.say("training")
+    done = again(app.world, app.project, app.settings, run, actor=app.actor)
+    return Reply(done, verdict_table(done.verdict), refused=done.verdict.breached)
+
+
 def simulate(
     shell: Shell,
     *,
@@ -126,5 +136,5 @@ def _row(row: LedgerRow) -> tuple[object, ...]:
 def register(app: Group) -> None:
     """Add these commands."""
     loop = app.nest("loop", "The control loop: react to events, see what it decided, stop it.")
-    for command in (run, status, trigger, pause, resume, simulate):
+    for command in (run, status, trigger, pause, resume, rerun, simulate):
         loop.add(command)

@@ -8,6 +8,7 @@ from ecluse.cli import (
     approve,
     control,
     data,
+    incident,
     journal,
     keys,
     loop,
@@ -15,6 +16,7 @@ from ecluse.cli import (
     outcomes,
     release,
     serve,
+    slo,
     start,
     tune,
     up,
@@ -24,7 +26,24 @@ from ecluse.cli.console import Group, run_group, set_logging
 
 app = Group("Closed-loop ML delivery: data, training, gates, release, serving, monitoring, retraining, rollback.")
 
-for module in (start, data, models, tune, release, approve, control, serve, keys, journal, watch, outcomes, up, loop):
+for module in (
+    start,
+    data,
+    models,
+    tune,
+    release,
+    approve,
+    control,
+    serve,
+    keys,
+    journal,
+    watch,
+    outcomes,
+    up,
+    loop,
+    incident,
+    slo,
+):
     module.register(app)
 
 

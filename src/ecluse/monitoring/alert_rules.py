@@ -35,7 +35,7 @@ def make_rules(slo: Slo, project: str, places: int, match: str = "") -> dict[str
         for each in named
         for window in WINDOWS
     ]
-    alerts = [_alert(each, burn, project) for each in named for burn in BURNS]
+    alerts = [_alert(each, burn, project, slo.window) for each in named for burn in BURNS]
     return {
         "groups": [
             {"name": "ecluse-states", "rules": recorded},
@@ -50,20 +50,23 @@ def recorded_as(objective: Objective, window: timedelta) -> str:
     return f"ecluse:{objective.name}_bad:share_{text_of(window)}"
 
 
-def _alert(objective: Objective, burn: Burn, project: str) -> dict[str, Any]:
+def _alert(objective: Objective, burn: Burn, project: str, window: timedelta) -> dict[str, Any]:
     limit = f"{burn.factor * objective.budget:.12g}"
     long, short = (
         f"{recorded_as(objective, window)}{{project={json.dumps(project)}}} > {limit}"
         for window in (burn.long, burn.short)
     )
-    spends = (
-        f"the error budget of {objective.name} burns more than {burn.factor:g} times too fast over {text_of(burn.long)}"
-    )
+    spent = burn.factor * burn.long / window
+    spends = f"the error budget of {objective.name} burns more than {burn.factor:g} times too fast"
+    lost = f"{spent:.0%} of the budget of {text_of(window)} is spent in {text_of(burn.long)}"
     return {
         "alert": f"Ecluse{objective.name.capitalize()}Burn{burn.factor:g}x".replace(".", "_"),
         "expr": f"{long} and {short}",
         "labels": {"severity": burn.severity, "project": project, "objective": objective.name},
-        "annotations": {"summary": f"{project}: {spends}", "description": f"The objective: {objective.says}."},
+        "annotations": {
+            "summary": f"{project}: {spends}",
+            "description": f"At that rate {lost}. The objective: {objective.says}.",
+        },
     }
 
 
