@@ -35,6 +35,7 @@ READING: dict[str, tuple[object, ...]] = {
     "check": ("check", "--from", "data/2024-05", "--as-of", "2024-05-31"),
     "ingest": ("ingest", "--from", "data/2024-05", "--as-of", "2024-05-31"),
     "materialize": ("materialize",),
+    "backfill": ("backfill", "--from", "2024-05-01", "--to", "2024-05-31", "--view", "support"),
     "clock": ("clock",),
     "runs": ("runs",),
     "versions": ("versions",),
