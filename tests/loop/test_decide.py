@@ -136,3 +136,20 @@ def test_every_decision_obeys_the_policy_and_survives_the_ledger(event: Event, f
             assert facts.report is not None
             assert facts.report.verdict.passed
             assert facts.report.champion == facts.champion
+
+
+def asked(trigger: str, version: int | None = None) -> Event:
+    return event("trigger.raised", version, trigger=trigger)
+
+
+def test_a_trigger_retrains_by_policy_and_a_person_always() -> None:
+    facts = Facts(sequence=9, champion=1)
+    assert the(decide(asked("schedule"), facts, AUTOMATIC)) == Retrain("churn", 9, "schedule: hours moved")
+    assert isinstance(the(decide(asked("schedule"), facts, MANUAL)), Wait)
+    assert isinstance(the(decide(asked("manual"), facts, MANUAL)), Retrain)
+    assert isinstance(the(decide(asked("manual"), Facts(sequence=9), AUTOMATIC)), Retrain), "also the first training"
+
+
+def test_a_deferred_trigger_about_a_version_that_left_does_nothing() -> None:
+    assert isinstance(the(decide(asked("drift", 1), Facts(9, 2), AUTOMATIC)), Nothing)
+    assert isinstance(the(decide(asked("drift", 1), Facts(9, 1), AUTOMATIC)), Retrain)
