@@ -224,6 +224,16 @@ def test_a_bundle_changed_by_hand_is_not_promoted(place: Place) -> None:
     assert place.published() == 1
 
 
+def test_a_threshold_set_by_hand_is_not_published(place: Place) -> None:
+    place.sql(
+        ("UPDATE version SET threshold = 0.01 WHERE model = ? AND number = 1", (MODEL,)),
+        ("UPDATE generation SET value = value + 1", ()),
+    )
+    since = place.newest()
+    assert follow(place) == 500
+    assert place.told(since) == ["state.doubted"]
+
+
 # ------------------------------------------------------------------------------------------------------ each way with its rule taken out
 
 
@@ -241,7 +251,7 @@ def careless_author(patch: pytest.MonkeyPatch) -> None:
 
 
 def careless_hand(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(attest, "_released", lambda *_: True)
+    patch.setattr(attest, "_doubt", lambda *_: "")
 
 
 def careless_approval(patch: pytest.MonkeyPatch) -> None:

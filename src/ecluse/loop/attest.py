@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 
 from ecluse.core.codec import digest
-from ecluse.core.document import Document
+from ecluse.core.document import Document, ServedModel, ServedVersion
 from ecluse.core.errors import Corrupt, NotAllowed
 from ecluse.core.event import Event
 from ecluse.core.ports import World
@@ -59,7 +59,8 @@ def _check_bundle(version: ModelVersion, facts: Iterable[Event]) -> None:
 
 
 def check_champions(world: World, before: Document | None, after: Document) -> None:
-    """Raises Corrupt when a champion that is not published yet was released by no recorded decision; the doubt is told in the ledger, once.
+    """Raises Corrupt when a champion, its bundle or its threshold is new and no recorded decision made it so; the doubt is told in the ledger,
+    once.
 
     Costs nothing while the champions stay the same; else it is linear in the facts of those that changed.
     """
@@ -67,42 +68,43 @@ def check_champions(world: World, before: Document | None, after: Document) -> N
         old = None if before is None else before.models.get(model)
         if served.champion is None or (old is not None and _champion(old) == _champion(served)):
             continue
-        bundle = served.versions[str(served.champion)].bundle
-        if not _released(world, model, served.champion, bundle):
-            _tell_doubt(world, model, served.champion, bundle)
+        shown = served.versions[str(served.champion)]
+        if why := _doubt(world, model, served.champion, shown):
+            _tell_doubt(world, model, served.champion, why)
             raise Corrupt(
-                f"the state has version {served.champion} in Production, which no recorded decision put there",
+                f"the state has version {served.champion} in Production {why}",
                 where=f"state, {model}",
                 cure="find out who wrote into the database; restore a backup of it",
             )
 
 
-def _champion(served: object) -> tuple[int | None, str]:
-    champion = getattr(served, "champion", None)
-    versions = getattr(served, "versions", {})
-    return champion, versions[str(champion)].bundle if champion is not None else ""
+def _champion(served: ServedModel) -> tuple[int | None, ServedVersion | None]:
+    return served.champion, None if served.champion is None else served.versions[str(served.champion)]
 
 
-def _released(world: World, model: str, number: int, bundle: str) -> bool:
-    newest = _newest(row.event for row in world.state.ledger(model=model))
-    return newest is not None and (newest.version, newest.evidence.get("bundle")) == (number, bundle)
-
-
-def _newest(events: Iterable[Event]) -> Event | None:
-    newest = None
-    for event in events:
+def _doubt(world: World, model: str, number: int, shown: ServedVersion) -> str:
+    """What the ledger knows nothing of; empty when it tells of everything."""
+    released: Event | None = None
+    threshold = world.state.run(world.state.version(model, number).run).threshold
+    for row in world.state.ledger(model=model):
+        event = row.event
         if event.kind in RELEASES:
-            newest = event
-    return newest
+            released = event
+        elif event.kind == "threshold.changed" and event.version == number:
+            threshold = event.evidence.get("after", threshold)
+    if released is None or released.version != number:
+        return "by no recorded decision"
+    if released.evidence.get("bundle") != shown.bundle:
+        return "with a bundle nobody released"
+    return "" if threshold == shown.threshold else "with a threshold nobody set"
 
 
-def _tell_doubt(world: World, model: str, number: int, bundle: str) -> None:
-    told = json.dumps([model, number, bundle])
+def _tell_doubt(world: World, model: str, number: int, why: str) -> None:
+    told = json.dumps([model, number, why])
     if world.state.meta(DOUBT) == told:
         return
-    reason = f"version {number} is in Production by no recorded decision: it is not published"
-    now = world.clock.now()
-    world.state.append(Event("state.doubted", now, world.actor, model, number, reason, {"bundle": bundle}))
+    reason = f"version {number} is in Production {why}: it is not published"
+    world.state.append(Event("state.doubted", world.clock.now(), world.actor, model, number, reason))
     world.state.set_meta(DOUBT, told)
     _log.warning("state doubted", extra={"facts": {"model": model, "version": number, "why": reason}})
 
