@@ -6,14 +6,22 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.serving.house import SCHEMA, with_schema
 
 from ecluse.core.contract import Boolean, Category, Column, Instant, Integer, Number
 from ecluse.core.entity import Entity
 from ecluse.serving.problems import KINDS, Refused, problem_body
-from ecluse.serving.validate import check_value, make_form, parse_json, parse_object, read_entity, read_request
+from ecluse.serving.validate import (
+    _parse_plain,
+    check_value,
+    make_form,
+    parse_json,
+    parse_object,
+    read_entity,
+    read_request,
+)
 
 FORM = make_form(SCHEMA)
 SENT = {"hours": 3, "plan": "Gold", "fee": None, "since": "2024-01-01"}
@@ -193,3 +201,40 @@ def test_every_problem_has_a_status_a_title_and_a_cure() -> None:
         assert kind.title, code
         assert kind.cure, code
         assert kind.status != 503 or kind.retry_after, f"{code}: a caller must know when to come back"
+
+
+MARKS = ("{", "}", "[", "]", ":", ",", '"', "é", "\ufeff", "\u2028", "\x00", "\\", "\\ud800", " ", "\n")
+WORDS = (
+    '"a"',
+    '"a:b"',
+    '"features"',
+    "null",
+    "true",
+    "{}",
+    "[[]]",
+    "-0",
+    "-0.0",
+    "1e5",
+    "1e400",
+    "1e-400",
+    "01",
+    "1.",
+    "NaN",
+)
+PIECES = st.sampled_from((*MARKS, *WORDS, "9007199254740993", "18446744073709551616", "1" * 400))
+VALUES = st.one_of(PIECES, st.floats(width=64).map(repr), st.integers().map(str), st.text().map(json.dumps))
+PAIRS = st.lists(st.tuples(st.sampled_from(['"a"', '"b"', '"features"', '"é"', '""']), VALUES), max_size=4)
+OBJECTS = PAIRS.map(lambda pairs: "{" + ", ".join(f"{name}: {value}" for name, value in pairs) + "}")
+
+
+LIKE_JSON = (
+    OBJECTS | OBJECTS.map('{{"features": {}}}'.format) | st.lists(PIECES, max_size=10).map("".join).map("{{{}}}".format)
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(LIKE_JSON)
+def test_the_quick_way_to_read_an_object_takes_nothing_the_careful_one_refuses_or_reads_otherwise(text: str) -> None:
+    body = text.encode("utf-8", "surrogatepass")
+    if (quick := _parse_plain(body)) is not None:
+        assert repr(quick) == repr(parse_json(body))
