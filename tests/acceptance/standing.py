@@ -58,10 +58,12 @@ class Standing:
         found = call(self.url, "/models")["models"].get(model, {}).get("serving")
         return None if found is None else int(found)
 
-    def cpu(self) -> float:
-        """CPU seconds of everything under it so far, what has ended included."""
+    def cpu(self, part: str = "") -> float:
+        """CPU seconds of everything under it so far, what has ended included; or of the part whose command line holds this text."""
+        roots = (pid for pid in _tree(self.process.pid)[1:] if part in _command(pid))
+        root = next(roots) if part else self.process.pid
         total = 0
-        for pid in _tree(self.process.pid):
+        for pid in _tree(root):
             with contextlib.suppress(OSError):
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 total += sum(int(each) for each in fields[11:15])
