@@ -24,7 +24,7 @@ RATE = 100.0
 """Requests a second: at most 500 may meet a bad release."""
 MOST = 500
 WITHIN = timedelta(seconds=60)
-SETTINGS = Settings(project="shop", rollback=Rollback(on=("errors", "output", "latency"), within=WITHIN))
+SETTINGS = Settings(project="shop", rollback=Rollback(on=("errors", "output", "latency"), within=WITHIN, samples=40))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from ecluse.core.errors import EcluseError
 from ecluse.core.event import Event, LedgerRow
 from ecluse.core.loop_settings import Rollback
 from ecluse.core.ports import World
+from ecluse.core.recipe import Split
 from ecluse.core.settings import Settings
 from ecluse.loop.incident import Call, Close, GoOn, Step, said_of, what_follows
 from ecluse.loop.pause import paused
@@ -37,7 +38,8 @@ MARK_SECONDS, MARKS = 15.0, 20
 @dataclass
 class Sight:
     """What one look leaves to the next: the ledger read so far; the counters of the ``last`` look, as the release began (``base``), and of
-    the last minutes (``marks``, by monotonic seconds); ids of earlier answers, latencies of the version before. A new process begins empty.
+    the last minutes (``marks``, by monotonic seconds); ids of earlier answers, latencies of the version before; what the version was
+    ``trained`` on. A new process begins empty.
     """
 
     known: Releases = field(default_factory=Releases)
@@ -48,6 +50,7 @@ class Sight:
     marks: list[tuple[float, Mapping[Series, float]]] = field(default_factory=list)
     earlier: frozenset[str] = frozenset()
     before: tuple[int, ...] = ()
+    trained: tuple[int, Reference | None, Split] | None = None
 
 
 def guard_releases(
@@ -118,7 +121,7 @@ def _observe(
     whole, recent = _counted(sight, model, number, samples)
     latencies = [int(each["latency_us"]) for each in own if each.get("latency_us")]
     seen = Observed(number, whole, recent, latencies, sight.before, told=known.against)
-    return _with_outputs(world, model, seen, own) if "output" in limits.on and own else seen
+    return _with_outputs(world, model, sight, seen, own) if "output" in limits.on and own else seen
 
 
 def _begin(
@@ -148,19 +151,27 @@ def _counted(sight: Sight, model: str, number: int, samples: Mapping[Series, flo
     return answers_of(whole, model, number, EXCUSED), answers_of(recent, model, number, EXCUSED)
 
 
-def _with_outputs(world: World, model: str, seen: Observed, records: Sequence[Mapping[str, Any]]) -> Observed:
-    bundle = world.bundles.get(world.state.version(model, seen.version).bundle)
-    if REFERENCE not in bundle.files:
+def _with_outputs(
+    world: World, model: str, sight: Sight, seen: Observed, records: Sequence[Mapping[str, Any]]
+) -> Observed:
+    if sight.trained is None or sight.trained[0] != seen.version:
+        sight.trained = seen.version, *_trained(world, model, seen.version)
+    _, reference, split = sight.trained
+    if reference is None:
         return seen
-    reference = from_plain(Reference, bundle.document(REFERENCE), where=REFERENCE)
-    window = make_window(model, seen.version, {seen.version: records}, bundle.manifest.split)
+    window = make_window(model, seen.version, {seen.version: records}, split)
     classes = any(each is not None for each in window.answers)
     values = window.answers if classes else window.scores
-    return replace(
-        seen,
-        outputs=[value for value, fresh in zip(values, window.fresh, strict=True) if fresh],
-        reference=reference.score,
-    )
+    fresh = [value for value, new in zip(values, window.fresh, strict=True) if new]
+    return replace(seen, outputs=fresh, reference=reference.score)
+
+
+def _trained(world: World, model: str, number: int) -> tuple[Reference | None, Split]:
+    """What a version's outputs were at training, and what it was trained on: every byte of its bundle is checked, so once for a release."""
+    bundle = world.bundles.get(world.state.version(model, number).bundle)
+    if REFERENCE not in bundle.files:
+        return None, bundle.manifest.split
+    return from_plain(Reference, bundle.document(REFERENCE), where=REFERENCE), bundle.manifest.split
 
 
 # --------------------------------------------------------------------------------------------------------------------- doing
