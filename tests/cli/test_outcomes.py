@@ -10,7 +10,7 @@ from tests.cli.terminal import ecluse, ingest_all, small_project
 
 from ecluse.adapters.journal_files import Journal
 
-TOLD = {"kind": "outcome", "time": "2024-02-01T00:00:00.000000Z", "model": "churn", "value": True, "extra": {}}
+TOLD = {"kind": "outcome", "time": "2024-01-31T00:00:00.000000Z", "model": "churn", "value": True, "extra": {}}
 
 
 @pytest.fixture(scope="module")

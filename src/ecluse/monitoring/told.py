@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from ecluse.core.expression import Value
-from ecluse.core.instants import format_instant, from_micros, parse_instant, to_micros
-from ecluse.monitoring.performance import Truths, question
+from ecluse.core.instants import format_instant, from_micros
+from ecluse.monitoring.performance import Truths, micros_of, question
 from ecluse.monitoring.window import Record
 
 Source = Literal["table", "entity", "request"]
@@ -90,7 +90,7 @@ def asked_by(records: Iterable[Record]) -> Asked:
             about = question(record)
             at = about[1]
         else:
-            at = to_micros(parse_instant(record["time"]))
+            at = micros_of(record["time"])
         moments[about] = max(at, moments.get(about, at))
         newest[request] = max(newest.get(request, ("", "", about)), (record["time"], record["id"], about), key=_age)
     return Asked({request: about for request, (_, _, about) in newest.items()}, moments)
