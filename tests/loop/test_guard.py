@@ -138,9 +138,13 @@ def test_a_training_that_ends_after_another_process_followed_it_leads_to_nothing
 
 
 def test_meanwhile_others_wait_and_after_the_third_only_a_person_begins_again() -> None:
-    later = Deferred(8, NOW + HOUR, "retry", "attempt 1 of 3 failed")
-    assert why(answer(raised(), History(failures=1, deferred=later))) == "backing_off"
-    assert why(answer(raised("manual"), History(failures=1, deferred=later))) == "Retrain"
+    waits = History(failures=1, retry_at=NOW + HOUR)
+    assert why(answer(raised(), waits)) == "backing_off"
+    assert why(answer(raised(), waits, now=NOW + HOUR)) == "Retrain"
+    early = answer(raised("retry"), waits)
+    assert isinstance(early, Suppress)
+    assert (early.why, early.until, early.again) == ("backing_off", NOW + HOUR, True), "one of an earlier failure"
+    assert why(answer(raised("manual"), waits)) == "Retrain"
     assert why(answer(raised(), History(failures=3))) == "gave_up"
     assert why(answer(raised("retry"), History(failures=3))) == "gave_up"
     assert why(answer(raised("manual"), History(failures=3))) == "Retrain"

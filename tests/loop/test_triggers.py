@@ -73,6 +73,18 @@ def test_a_wait_after_a_failure_is_taken_up_when_it_is_over() -> None:
     assert history(*told, other).deferred is None, "an approval that expires is no cause"
 
 
+def test_a_retry_is_never_displaced_by_another_cause() -> None:
+    def held(trigger: str, hours: int) -> Event:
+        until = f"2024-03-01T{hours:02}:00:00Z"
+        return decided("Suppress", 9, 0, "trigger.suppressed", until=until, again=True, trigger=trigger, why="budget")
+
+    assert [history(held("slo", a), held("outside", b)).deferred.until.hour for a, b in ((2, 3), (3, 2))] == [2, 2]  # type: ignore[union-attr]
+    for told in ([held("slo", 1), held("retry", 3)], [held("retry", 3), held("slo", 1)]):
+        later = history(*told).deferred
+        assert later is not None
+        assert later.trigger == "retry"
+
+
 def test_windows_breached_in_a_row() -> None:
     def window(name: str, breached: bool, version: int = 1) -> list[Event]:
         judged = event("monitor.judged", version=version, key=name)

@@ -120,14 +120,15 @@ def _running(case: Case) -> Suppress | None:
 
 
 def _failing(case: Case) -> Suppress | None:
-    history, later = case.history, case.history.deferred
+    history, until = case.history, case.history.retry_at
     if case.trigger == "manual" or not history.failures:
         return None
     if history.failures >= case.triggers.attempts:
         return _no(case, "gave_up", f"{history.failures} trainings in a row failed: `ecluse loop trigger` begins again")
-    if case.trigger != "retry" and later is not None and later.trigger == "retry" and case.now < later.until:
-        return _no(case, "backing_off", f"a training failed, the next begins at {format_instant(later.until)}")
-    return None
+    if until is None or case.now >= until:
+        return None
+    said = f"a training failed, the next begins at {format_instant(until)}"
+    return _no(case, "backing_off", said, until if case.trigger == "retry" else None)
 
 
 def _hysteresis(case: Case) -> Suppress | None:

@@ -42,13 +42,15 @@ class Deferred:
 
 @dataclass(frozen=True)
 class History:
-    """One model's past. ``failures`` in a row of the loop's trainings; ``failed`` the row of the newest; ``keys`` the first row of each cause;
+    """One model's past. ``failures`` in a row of the loop's trainings; ``failed`` the row of the newest, ``retry_at`` when the
+    next attempt may begin; ``keys`` the first row of each cause;
     ``streak`` windows breached in a row; ``trained`` per run the row of its end and the rows of each table before it.
     """
 
     starts: tuple[Start, ...] = ()
     failures: int = 0
     failed: int = 0
+    retry_at: datetime | None = None
     keys: Mapping[str, int] = field(default_factory=dict)
     streak: int = 0
     window: str = ""
@@ -215,11 +217,13 @@ def _decided(history: History, row: LedgerRow, tables: Mapping[str, int]) -> His
     if kind == "Retrain" and all(start.origin != origin for start in history.starts):
         starts = (*history.starts, Start(origin, row.event.time))[-KEPT:]
         return replace(history, starts=starts, deferred=None, streak=0, breached=False)
+    if kind == "Wait" and plan.get("until") and row.event.evidence.get("cause") == history.failed:
+        history = replace(history, retry_at=parse_instant(str(plan["until"])))
     return replace(history, deferred=_later(history, row, plan))
 
 
 def _later(history: History, row: LedgerRow, plan: Mapping[str, object]) -> Deferred | None:
-    """What is to be looked at again: the earliest of what was deferred already and what this decision defers."""
+    """What is to be looked at again: the earliest of what was deferred already and what this decision defers, a retry before all."""
     until, before = plan.get("until"), history.deferred
     again = plan.get("again") or (plan.get("kind") == "Wait" and row.event.evidence.get("cause") == history.failed)
     if not until or not again:
@@ -227,7 +231,9 @@ def _later(history: History, row: LedgerRow, plan: Mapping[str, object]) -> Defe
     trigger = str(plan.get("trigger") or "retry")
     said = str(plan["reason"]) if plan["kind"] == "Wait" else f"asked before and held back: {plan['reason']}"
     later = Deferred(row.sequence, parse_instant(str(until)), trigger, said, row.event.version)
-    return later if before is None or later.until < before.until else before
+    if before is None or trigger == "retry":
+        return later  # a retry answers every other cause too
+    return before if before.trigger == "retry" or before.until <= later.until else later
 
 
 def _clamped(history: History, now: datetime) -> History:
