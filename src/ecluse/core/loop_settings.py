@@ -264,5 +264,9 @@ class Webhook:
     def __post_init__(self) -> None:
         if not self.url.startswith(("https://", "http://")):
             raise DeclarationError(f"notify.url = {self.url!r}", cure="write https://…")
+        if self.secret.startswith("ECLUSE_") and self.secret != "ECLUSE_NOTIFY_SECRET":  # it would be read as a setting
+            raise DeclarationError(
+                f"notify.secret = {self.secret!r}", cure="give a name that does not begin with ECLUSE_"
+            )
         if self.attempts < 1 or self.timeout <= timedelta(0):
             raise DeclarationError("notify.attempts begin at 1, notify.timeout above 0", where="notify")
