@@ -90,7 +90,11 @@ def outcome_shape(loaded: Loaded) -> Shape:
     task, form = loaded.schema.task, loaded.form
     truth: Shape = {"type": "boolean" if task == "binary" else "number"}
     truth = {"type": "string", "enum": list(loaded.schema.classes)} if task == "multiclass" else truth
-    shared: dict[str, Shape] = {"model": {"type": "string", "enum": [loaded.model]}, "value": truth, "known_at": _INSTANT}
+    shared: dict[str, Shape] = {
+        "model": {"type": "string", "enum": [loaded.model]},
+        "value": truth,
+        "known_at": _INSTANT,
+    }
     forms = [closed(shared | {"request_id": _ID}, ["value", "request_id"])]
     if form.entities:
         keys = {column: _key(form, column) for column in form.entities[0].columns}
