@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +18,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from ecluse.core.codec import canonical, digest, from_plain
-from ecluse.core.errors import DeclarationError
+from ecluse.core.errors import DeclarationError, Unavailable
 from ecluse.core.frame import records
 from ecluse.core.instants import parse_instant
 from ecluse.core.journal import Segment
@@ -167,13 +168,16 @@ def _shared(segments: Sequence[Segment], question: Question) -> list[Pane] | Non
 
 
 def _begin(segments: Sequence[Segment], question: Question) -> subprocess.Popen[bytes]:
-    """A process that counts these segments (``loop/pane_process.py``)."""
+    """A process that counts these segments (``loop/pane_process.py``). Raises Unavailable."""
     command = [sys.executable, "-m", "ecluse.loop.pane_process"]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert child.stdin is not None
-    child.stdin.write(canonical({"segments": segments, "question": question}))
-    child.stdin.close()
-    return child
+    try:
+        with tempfile.TemporaryFile() as order:  # a pipe would make us wait until the child has started
+            order.write(canonical({"segments": segments, "question": question}))
+            order.seek(0)
+            return subprocess.Popen(command, stdin=order, stdout=subprocess.PIPE)
+    except OSError as error:
+        what = f"no process could be started to count the journal: {error}"
+        raise Unavailable(what, where="monitor", cure="free memory or processes") from error
 
 
 def _end(child: subprocess.Popen[bytes], panes: int) -> list[Pane | None]:
