@@ -244,6 +244,7 @@ class Rollback:
             )
 
 
+NOTIFY_SECRET = "ECLUSE_NOTIFY_SECRET"  # noqa: S105 - the name of the variable that holds it
 NOTABLE = ("incident.opened", "incident.closed", "alert.raised", "version.rolled_back")
 
 
@@ -256,7 +257,7 @@ class Webhook:
 
     url: str
     kinds: tuple[str, ...] = NOTABLE
-    secret: str = "ECLUSE_NOTIFY_SECRET"  # noqa: S105 - its name
+    secret: str = NOTIFY_SECRET
     private: bool = False
     timeout: timedelta = timedelta(seconds=5)
     attempts: int = 4
@@ -264,7 +265,7 @@ class Webhook:
     def __post_init__(self) -> None:
         if not self.url.startswith(("https://", "http://")):
             raise DeclarationError(f"notify.url = {self.url!r}", cure="write https://…")
-        if self.secret.startswith("ECLUSE_") and self.secret != "ECLUSE_NOTIFY_SECRET":  # it would be read as a setting
+        if self.secret.startswith("ECLUSE_") and self.secret != NOTIFY_SECRET:  # it would be read as a setting
             raise DeclarationError(
                 f"notify.secret = {self.secret!r}", cure="give a name that does not begin with ECLUSE_"
             )
