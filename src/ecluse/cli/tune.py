@@ -41,12 +41,19 @@ def tune(
         app.world, app.settings, name, plan, opener(app.home), actor=app.actor, say=lambda t: shell.say(_line(t))
     )
     if tuned.tuning is None:
-        return Reply(tuned, verdict_table(tuned.verdict), refused=True)
+        nothing = {"tuning": None, "best": None, "new": 0, "gate": None, "verdict": tuned.verdict}
+        return Reply(nothing, verdict_table(tuned.verdict), refused=True)
     report = _candidate(shell, tuned.tuning) if train else None
     if tuned.new or report is not None:
         _mirror(shell)
     text = _text(tuned.tuning) + ("" if report is None else f"\n\n{verdict_table(report.verdict)}")
-    answer = {"tuning": tuned.tuning, "best": tuned.tuning.best, "new": tuned.new, "gate": report}
+    answer = {
+        "tuning": tuned.tuning,
+        "best": tuned.tuning.best,
+        "new": tuned.new,
+        "gate": report,
+        "verdict": tuned.verdict,
+    }
     return Reply(answer, text, refused=report is not None and not report.verdict.passed)
 
 
