@@ -37,6 +37,7 @@ def test_changed_sources_are_declared_anew_and_a_mistake_keeps_what_held(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resident, "SOURCES_SECONDS", 0.0)
+    monkeypatch.delitem(sys.modules, "project", raising=False)  # another test's
     declared = Declared(open_app(root))
     declared.refresh()
     first = declared.project
