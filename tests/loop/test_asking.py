@@ -105,7 +105,7 @@ def test_a_signature_that_is_not_of_these_bytes_is_refused(world: World, payload
 
 def test_without_a_secret_nothing_is_accepted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SECRET, raising=False)
-    with pytest.raises(NotAllowed, match="not accepted"):
+    with pytest.raises(NotAllowed, match="no outside event is accepted"):
         outside(world, SETTINGS, told(), sign(told(), ""))
 
 

@@ -47,16 +47,21 @@ def outside(
     Raises NotAllowed (no secret is set, or the signature is not of these bytes), InvalidInput (not such an object), NotFound (model).
     A refused signature is told to the caller and not to the ledger: nobody unknown may make it grow.
     """
-    chosen = os.environ.get(SECRET, "") if secret is None else secret
-    if not chosen:
-        raise NotAllowed("outside events are not accepted", where=SECRET, cure="set a secret of at least 32 characters")
-    if len(payload) > MOST_BYTES:
-        raise InvalidInput(f"an event of {len(payload)} bytes", cure=f"send at most {MOST_BYTES}")
-    if not hmac.compare_digest(sign(payload, chosen).encode(), signature.encode(errors="replace")):
-        raise NotAllowed("the signature is not of this event", where="outside event", cure="sign the bytes as sent")
+    check_signed(payload, signature, "outside event", secret)
     told = _read(payload)
     wanted = Due("outside", f"outside/{told['id']}", told["why"])
     return ask(world, told["model"], wanted, actor="outside", source=told.get("source", ""))
+
+
+def check_signed(payload: bytes, signature: str, what: str, secret: str | None = None) -> None:
+    """Raises NotAllowed unless a secret is set and the signature is of these bytes under it, InvalidInput for too many of them."""
+    chosen = os.environ.get(SECRET, "") if secret is None else secret
+    if not chosen:
+        raise NotAllowed(f"no {what} is accepted", where=SECRET, cure="set a secret of at least 32 characters")
+    if len(payload) > MOST_BYTES:
+        raise InvalidInput(f"a message of {len(payload)} bytes", where=what, cure=f"send at most {MOST_BYTES}")
+    if not hmac.compare_digest(sign(payload, chosen).encode(), signature.encode(errors="replace")):
+        raise NotAllowed("the signature is not of this message", where=what, cure="sign the bytes as sent")
 
 
 def sign(payload: bytes, secret: str) -> str:

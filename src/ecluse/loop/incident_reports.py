@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import math
-import os
 from typing import Any
 
-from ecluse.core.errors import InvalidInput, NotAllowed, NotFound
+from ecluse.core.errors import InvalidInput, NotFound
 from ecluse.core.event import Event, LedgerRow
 from ecluse.core.ports import World
-from ecluse.loop.asking import MOST_BYTES, SECRET, sign
+from ecluse.loop.asking import check_signed
 from ecluse.loop.publish import known_models
 
 _NEEDED, _KNOWN = {"id", "model", "why"}, {"id", "model", "why", "version", "metric", "value"}
@@ -24,13 +22,7 @@ def report_incident(world: World, payload: bytes, signature: str, *, secret: str
     The same id again is the same report: the row there is returned. Raises NotAllowed (no secret is set, or the signature is not of these
     bytes), InvalidInput (not such an object), NotFound (model). What is refused is told to the caller and not to the ledger.
     """
-    chosen = os.environ.get(SECRET, "") if secret is None else secret
-    if not chosen:
-        raise NotAllowed("reports are not accepted", where=SECRET, cure="set a secret of at least 32 characters")
-    if len(payload) > MOST_BYTES:
-        raise InvalidInput(f"a report of {len(payload)} bytes", cure=f"send at most {MOST_BYTES}")
-    if not hmac.compare_digest(sign(payload, chosen).encode(), signature.encode(errors="replace")):
-        raise NotAllowed("the signature is not of this report", where="incident report", cure="sign the bytes as sent")
+    check_signed(payload, signature, "incident report", secret)
     told = _read(payload)
     model = told["model"]
     if model not in (known := known_models(world)):
