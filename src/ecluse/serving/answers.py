@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from typing import Any
 
 import msgspec
@@ -53,7 +53,7 @@ def _choose(plane: Plane, call: Call, value: dict[str, Any]) -> Loaded:
     loaded = choose(plane, call.parameters.get("name"))
     call.model, call.version = loaded.model, loaded.version
     if "request_id" in value:
-        _take_request_id(call, value)
+        take_request_id(call, value["request_id"])
     if VERSION_FIELD in value and VERSION_FIELD not in loaded.form.fields:
         loaded = choose_version(plane, loaded.model, _pop_version(value), call.grant)
         call.version = loaded.version
@@ -142,8 +142,9 @@ def _pop_version(value: dict[str, Any]) -> int | None:
     raise Refused("wrong_type", f"`{VERSION_FIELD}` is {shown}, not a whole number", field=VERSION_FIELD)
 
 
-def _take_request_id(call: Call, value: Mapping[str, Any]) -> None:
-    own = read_request_id(value.get("request_id"))
-    if own is not None and b"x-request-id" in call.headers and own != call.request_id:
-        raise Refused("invalid_request_id", "header and field differ", field="request_id", cure="send one request id")
-    call.request_id = own or call.request_id
+def take_request_id(call: Call, own: object, field: str = "request_id") -> None:
+    """Let a request be called by the id in its body. Raises Refused when its header says otherwise."""
+    name = read_request_id(own, field)
+    if name is not None and b"x-request-id" in call.headers and name != call.request_id:
+        raise Refused("invalid_request_id", "header and field differ", field=field, cure="send one request id")
+    call.request_id = name or call.request_id

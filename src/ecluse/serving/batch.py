@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ecluse.core.errors import EcluseError, Unavailable
 from ecluse.core.ports import Journal
 from ecluse.serving.admission import Admitted
-from ecluse.serving.answers import before
+from ecluse.serving.answers import before, take_request_id
 from ecluse.serving.apart import score_apart
 from ecluse.serving.call import Call, Reply
 from ecluse.serving.choice import choose
@@ -120,14 +120,6 @@ def concerns(said: Sequence[Said]) -> list[tuple[bytes, bytes]]:
     degraded, unseen = (sum(bool(each.record[what]) for each in said) for what in ("degraded", "unseen"))
     counted = ((b"x-ecluse-degraded", degraded), (b"x-ecluse-unseen", unseen))
     return [(name, str(count).encode()) for name, count in counted if count]
-
-
-def take_request_id(call: Call, own: object, field: str = "request_id") -> None:
-    """Let a request be called by the id in its body. Raises Refused when its header says otherwise."""
-    name = read_request_id(own, field)
-    if name is not None and b"x-request-id" in call.headers and name != call.request_id:
-        raise Refused("invalid_request_id", "header and field differ", field=field, cure="send one request id")
-    call.request_id = name or call.request_id
 
 
 async def _prepare(plane: Plane, call: Call, loaded: Loaded, rows: Sequence[Any]) -> list[Case | Refused]:

@@ -55,10 +55,8 @@ class Connection(asyncio.Protocol):
         self._replied = False  # to the arriving one, which was refused
         self._thrown_away = 0
         self._unused = 0  # bytes since any of them became a request or a piece of its body
-        self._offers, self._plain_left = (
-            False,
-            0,
-        )  # another protocol, and so many bytes that the parser then leaves to us
+        self._offers = False  # another protocol
+        self._plain_left = 0  # and so many bytes of the body that the parser then leaves to us
         self._queue = deque[Call]()
         self._unread, self._paused = b"", False  # what came behind the queue
         self._busy = False  # an answer is under way

@@ -13,7 +13,8 @@ import msgspec
 
 from ecluse.core.contract import Boolean, Column, Integer, Number
 from ecluse.serving.admission import Admitted
-from ecluse.serving.batch import Said, all_said, answer_rows, take, take_request_id
+from ecluse.serving.answers import take_request_id
+from ecluse.serving.batch import Said, all_said, answer_rows, take
 from ecluse.serving.call import OCTETS, Call, Reply
 from ecluse.serving.choice import choose_version, read_number
 from ecluse.serving.health import own_version, unready
