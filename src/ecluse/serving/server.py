@@ -24,7 +24,9 @@ from ecluse.serving.http import Application
 from ecluse.serving.listener import OUT, Place
 from ecluse.serving.plane import Plane
 
-QUIET_SECONDS = 0.5
+QUIET_SECONDS, ALONE_SECONDS = 0.5, 0.1
+"""So long nobody must have asked before the listener closes; less when nobody is connected, which callers are not between two connections."""
+
 YIELD_SECONDS = 0.005
 REPORT_SECONDS, BOARD_SECONDS = 0.25, 1.0
 TICK_SECONDS = 0.02
@@ -179,8 +181,11 @@ async def _quiet(
     plane.closing = True
     begun = time.perf_counter()
     end = begun + plane.serving.drain_seconds / 2
-    while time.perf_counter() < end and connections and not at_once.is_set():
-        if time.perf_counter() - max(application.last_request, begun) > QUIET_SECONDS and not plane.in_flight:
+    while (now := time.perf_counter()) < end and not at_once.is_set():
+        last = application.last_request
+        if not connections and now - last > ALONE_SECONDS:
+            return
+        if now - max(last, begun) > QUIET_SECONDS and not plane.in_flight:
             return
         await asyncio.sleep(TICK_SECONDS)
 
