@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from tests.serving.house import JANUARY, House, make_house
@@ -16,7 +17,7 @@ from ecluse.adapters.scorer_onnx import OnnxScorer
 from ecluse.core.contract import Category, Column, Number
 from ecluse.core.instants import to_micros
 from ecluse.core.schema import Feature, Schema
-from ecluse.serving.predict import conclude, prepare, run
+from ecluse.serving.predict import conclude, make_answer, prepare, run
 from ecluse.serving.problems import Refused
 from ecluse.serving.scorers import Loaded
 from ecluse.serving.validate import make_form
@@ -45,8 +46,10 @@ def loaded(
 def answer(house: House, version: Loaded, body: dict[str, Any]) -> tuple[Any, Any]:
     with Journal.open(house.home / "journal", "w1", durability="process") as journal:
         case = asyncio.run(prepare(version, body, "r1", house.online, to_micros(JANUARY), 0.0))
-        data, _ = conclude(case, run(case), journal)
-    return json.loads(data), house.records()[-1]
+        (record,) = conclude([case], run([case]), journal)
+    if isinstance(record, Refused):
+        raise record
+    return json.loads(msgspec.json.encode(make_answer(case, record))), house.records()[-1]
 
 
 def test_binary(house: House) -> None:
@@ -87,6 +90,6 @@ def test_a_closed_journal_means_no_prediction(house: House) -> None:
     journal.close()
     version = loaded("regression", bias=(0.0,))
     case = asyncio.run(prepare(version, {"x": 1, "plan": "Gold"}, "r1", house.online, to_micros(JANUARY), 0.0))
-    with pytest.raises(Refused) as caught:
-        conclude(case, run(case), journal)
-    assert caught.value.code == "log_unavailable"
+    (refused,) = conclude([case], run([case]), journal)
+    assert isinstance(refused, Refused)
+    assert refused.code == "log_unavailable"

@@ -98,12 +98,13 @@ class OnlineSqlite:
     async def fetch(self, views: Sequence[str], key: str) -> Mapping[str, OnlineRow]:
         """See :meth:`read`: microseconds from a local file, less than what leaving the loop would cost.
 
-        What the loop reads in one turn is read in one transaction: its locks are a third of a read.
+        What the loop reads in one turn is read in one transaction: its locks are a third of a read, and the file is looked for once.
         """
         with self._lock:
             try:
-                connection = self._connect()
-                if not connection.in_transaction:
+                connection = self._connection
+                if connection is None or not connection.in_transaction:
+                    connection = self._connect()
                     connection.execute("BEGIN")
                     asyncio.get_running_loop().call_soon(self._let_go)
                 found = connection.execute(_READ, (key,)).fetchall()

@@ -20,7 +20,7 @@ from ecluse.serving.choice import choose, choose_version, read_number
 from ecluse.serving.metrics import CONTENT_TYPE
 from ecluse.serving.outcomes import read_outcomes, write_outcomes
 from ecluse.serving.plane import Plane
-from ecluse.serving.predict import conclude, prepare, run
+from ecluse.serving.predict import prepare
 from ecluse.serving.problems import Refused, excerpt
 from ecluse.serving.scorers import Loaded
 from ecluse.serving.validate import parse_object, read_request_id, word
@@ -39,10 +39,10 @@ async def predict(plane: Plane, call: Call) -> Reply:
         call.in_time()
         case = await prepare(loaded, value, call.request_id, plane.parts.online, plane.now_micros(), call.started)
         call.in_time()
-        scores = await before(call, run_apart(case)) if loaded.blocking else run(case)
-        answer, record = conclude(case, scores, plane.parts.journal)
+        scores = await before(call, run_apart(case)) if loaded.blocking else None
     finally:
         plane.admission.leave()
+    answer, record = await plane.turns.join(case, scores)
     plane.metrics.kept["prediction"] += 1
     if record["unseen"] or record["degraded"]:
         plane.metrics.note(loaded.model, record)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ecluse.core.errors import EcluseError
 from ecluse.core.ports import Scorer
-from ecluse.serving.predict import Case, check_finite
+from ecluse.serving.predict import Case, check_finite, matrix_of
 from ecluse.serving.problems import Refused
 from ecluse.serving.scorers import Loaded
 
@@ -27,9 +27,10 @@ class ScorerApart(Scorer, Protocol):
 
 
 async def run_apart(case: Case) -> list[float]:
-    """As ``predict.run``, for a scorer that is ``blocking``. Raises Refused."""
-    scores: list[float] = (await score_apart(case.loaded, case.matrix))[0].tolist()
-    check_finite(case, scores)
+    """As ``predict.run``, for one case whose scorer is ``blocking``. Raises Refused."""
+    scores: list[float] = (await score_apart(case.loaded, matrix_of([case])))[0].tolist()
+    if (refused := check_finite(case, scores)) is not None:
+        raise refused
     return scores
 
 

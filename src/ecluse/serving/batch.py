@@ -12,18 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
-from ecluse.core.errors import EcluseError, Unavailable
-from ecluse.core.ports import Journal
+from ecluse.core.errors import Unavailable
 from ecluse.serving.admission import Admitted
 from ecluse.serving.answers import before, take_request_id
 from ecluse.serving.apart import score_apart
 from ecluse.serving.call import Call, Reply
 from ecluse.serving.choice import choose
 from ecluse.serving.plane import Plane
-from ecluse.serving.predict import Case, Record, check_finite, decide, make_answer, prepare
+from ecluse.serving.predict import Case, Record, check_finite, conclude, make_answer, matrix_of, prepare, run
 from ecluse.serving.problems import Refused, excerpt, problem_facts
 from ecluse.serving.scorers import Loaded
 from ecluse.serving.validate import REQUEST_ID, parse_object, read_request_id, word
@@ -80,18 +77,23 @@ async def answer_rows(
             f"the id of several rows has {len(call.request_id)} characters",
             cure=f"send at most {MAX_BASE}",
         )
-    cases = await _prepare(plane, call, loaded, rows)
+    prepared = await _prepare(plane, call, loaded, rows)
     if all_or_none:
-        _raise_first(cases)
+        _raise_first(prepared)
     call.in_time()
-    matrix = await _score(call, loaded, [each for each in cases if isinstance(each, Case)])
+    cases = [each for each in prepared if isinstance(each, Case)]
+    scores = await _score(call, loaded, cases)
+    if all_or_none:
+        _raise_first(scores)
     journal = plane.parts.journal
     mark = journal.mark
-    results = _conclude(cases, matrix, journal, all_or_none=all_or_none)
+    records = conclude(cases, scores, journal)
     try:
         await journal.durable(mark)
     except Unavailable as error:
         raise Refused("log_unavailable", error.what) from None
+    told = iter(zip(cases, records, strict=True))
+    results = [each if isinstance(each, Refused) else _said(*next(told)) for each in prepared]
     _count(plane, loaded, results)
     return results
 
@@ -155,51 +157,18 @@ async def _prepare_row(
         return refused
 
 
-async def _score(call: Call, loaded: Loaded, cases: Sequence[Case]) -> npt.NDArray[np.float64]:
-    if not cases:
-        return np.empty((0, 1))
-    matrix = np.array([case.features.vector for case in cases], dtype=np.float64)
-    try:
-        if loaded.blocking:
-            scores = await before(call, score_apart(loaded, matrix))
-        else:
-            scores = loaded.scorer.score(matrix)
-    except Refused:
-        raise
-    except EcluseError as error:
-        raise Refused("scorer_unavailable", error.what) from None
-    answer: npt.NDArray[np.float64] = scores
-    return answer
+async def _score(call: Call, loaded: Loaded, cases: Sequence[Case]) -> list[list[float] | Refused]:
+    if not loaded.blocking or not cases:
+        return run(cases)
+    rows: list[list[float]] = (await before(call, score_apart(loaded, matrix_of(cases)))).tolist()
+    return [check_finite(case, scores) or scores for case, scores in zip(cases, rows, strict=True)]
 
 
-def _conclude(
-    cases: Sequence[Case | Refused], matrix: npt.NDArray[np.float64], journal: Journal, *, all_or_none: bool
-) -> list[Said | Refused]:
-    results: list[Said | Refused] = []
-    lines, ahead = (
-        iter(matrix),
-        0,
-    )  # nothing is awaited from the first id to the write: the ids are those of the records
-    for each in cases:
-        found = each if isinstance(each, Refused) else _decide(each, next(lines).tolist(), journal.next_id(ahead))
-        ahead += isinstance(found, Said)
-        results.append(found)
-    if all_or_none:
-        _raise_first(results)
-    try:
-        if records := [_encode(each.record) for each in results if isinstance(each, Said)]:
-            journal.append_many(records)
-    except Unavailable as error:
-        raise Refused("log_unavailable", error.what) from None
-    return results
-
-
-def _decide(case: Case, scores: list[float], prediction_id: str) -> Said | Refused:
-    try:
-        check_finite(case, scores)
-    except Refused as refused:
-        return refused
-    record = decide(case, scores, prediction_id)
+def _said(case: Case, record: Record | Refused) -> Said | Refused:
+    if isinstance(record, Refused):
+        if record.code == "log_unavailable":
+            raise record
+        return record
     return Said(make_answer(case, record), record)
 
 

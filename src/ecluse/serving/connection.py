@@ -12,7 +12,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Coroutine
-from http import HTTPStatus
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,6 +21,8 @@ import httptools
 from ecluse.serving.call import Call, Reply
 from ecluse.serving.http import Application, body_too_large
 from ecluse.serving.problems import Refused
+from ecluse.serving.turn import Seat
+from ecluse.serving.wire import reply_bytes
 
 _log = logging.getLogger("ecluse.serving")
 HEAD_BYTES, PIECE_BYTES = 65_536, 8_192
@@ -32,7 +34,6 @@ DISCARD_BYTES = 32 * 1024 * 1024
 
 KEEP_ALIVE_SECONDS, LINGER_SECONDS = 75.0, 2.0
 MOST_TURNS = 4
-_STATUS = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for each in HTTPStatus}
 
 
 class Connection(asyncio.Protocol):
@@ -232,7 +233,7 @@ class Connection(asyncio.Protocol):
     # -- answering
 
     def _begin(self, call: Call) -> None:
-        """Most answers need nothing that must be waited for, hence no task (4 us): the work is begun here, and becomes one where it waits.
+        """Most answers wait for nothing but the end of the turn, hence need no task (4 us): the work is begun here, and becomes one where it waits.
 
         Work that asks asyncio about its task (a timeout does) must have waited before: ``await asyncio.sleep(0)``.
         """
@@ -241,12 +242,17 @@ class Connection(asyncio.Protocol):
         work = self._serve(call)
         if self._turns > MOST_TURNS:  # a caller that sends many at once lets others in between
             self._go_on(work)
-            return
+        else:
+            self._step(work)
+
+    def _step(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             waits_for = work.send(None)
         except StopIteration:
             return
-        if waits_for is None:
+        if type(waits_for) is Seat:
+            waits_for.resume = partial(self._step, work)
+        elif waits_for is None:
             self._go_on(work)
         else:
             waits_for._asyncio_future_blocking = False  # what a task would do with a future it is handed
@@ -262,8 +268,12 @@ class Connection(asyncio.Protocol):
                 self._await("slow_reader", KEEP_ALIVE_SECONDS)
                 await self._readable.wait()
             self._write(call, reply)
-        except BaseException:  # an error of ours, or the end: no caller waits for what will not come
+        except BaseException as error:  # an error of ours, or the end: no caller waits for what will not come
+            if not self._transport.is_closing():
+                _log.exception("an answer failed", extra={"facts": {"request_id": call.request_id}})
             self._transport.abort()
+            if isinstance(error, Exception):
+                return
             raise
         self._busy, self._task = False, None
         if not call.keep_alive or self._transport.is_closing():
@@ -314,15 +324,7 @@ class Connection(asyncio.Protocol):
         call.keep_alive &= not (reply.close or (last and not self._queue))
         if self._transport.is_closing():
             return
-        parts = [
-            b"%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
-            % (_STATUS[reply.status], reply.kind, len(reply.body), call.request_id.encode())
-        ]
-        parts += [b"%b: %b\r\n" % header for header in reply.headers]
-        parts.append(b"\r\n" if call.keep_alive else b"connection: close\r\n\r\n")
-        if call.method != "HEAD":
-            parts.append(reply.body)
-        self._transport.write(b"".join(parts))
+        self._transport.write(reply_bytes(call, reply))
         if closing and not call.keep_alive:
             self._close()
 

@@ -19,6 +19,7 @@ from ecluse.serving.metrics import Metrics
 from ecluse.serving.places import Places
 from ecluse.serving.published import Follower
 from ecluse.serving.scorers import Failure, Fleet, Load, Loaded, next_fleet
+from ecluse.serving.turn import Turns
 
 RETRY_SECONDS = 5.0
 """How often a version that could not be loaded is tried again, and a journal or online store that failed is asked."""
@@ -44,6 +45,7 @@ class Plane:
         self.board: Board | None = None
         self.fleet = Fleet()
         self.admission = Places(serving.max_in_flight, serving.max_waiting)
+        self.turns = Turns(parts.journal)
         self.started = False
         self.draining = False  # /ready says no
         self.closing = False  # and every answer closes its connection

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -46,11 +46,6 @@ class Case(NamedTuple):
     now: int
     started: float
 
-    @property
-    def matrix(self) -> npt.NDArray[np.float64]:
-        """What the scorer sees, double [1, F]."""
-        return np.array([self.features.vector])
-
 
 async def prepare(
     loaded: Loaded, value: Mapping[str, Any], request_id: str, online: OnlineReads, now: int, started: float
@@ -74,37 +69,66 @@ async def prepare(
     return Case(loaded, asked, request_id, features, as_of, now, started)
 
 
-def run(case: Case) -> list[float]:
-    """The scorer's answer, K numbers. Raises Refused when it cannot be run or answers no number."""
+def run(cases: Sequence[Case]) -> list[list[float] | Refused]:
+    """The scorers' answers, K numbers for each case, by one call for each version; a Refused where there is none.
+
+    Should a call fail, each of its cases is scored alone: what one caller sent is not to be told to another.
+    """
+    first = cases[0].loaded.scorer if cases else None
+    if all(case.loaded.scorer is first for case in cases):
+        return _run_alike(cases) if cases else []
+    found: list[list[float] | Refused | None] = [None] * len(cases)
+    for scorer in {id(case.loaded.scorer): case.loaded.scorer for case in cases}.values():
+        places = [i for i, case in enumerate(cases) if case.loaded.scorer is scorer]
+        for i, scores in zip(places, _run_alike([cases[i] for i in places]), strict=True):
+            found[i] = scores
+    return cast("list[list[float] | Refused]", found)
+
+
+def _run_alike(cases: Sequence[Case]) -> list[list[float] | Refused]:
     try:
-        scores: list[float] = case.loaded.scorer.score(case.matrix)[0].tolist()
+        rows: list[list[float]] = cases[0].loaded.scorer.score(matrix_of(cases)).tolist()
     except EcluseError as error:
-        raise Refused("scorer_unavailable", error.what) from None
-    check_finite(case, scores)
-    return scores
+        if len(cases) > 1:
+            return [scores for case in cases for scores in _run_alike([case])]
+        return [Refused("scorer_unavailable", error.what)]
+    return [check_finite(case, scores) or scores for case, scores in zip(cases, rows, strict=True)]
 
 
-def check_finite(case: Case, scores: list[float]) -> None:
-    """Raises Refused when the model answered no number."""
+def matrix_of(cases: Sequence[Case]) -> npt.NDArray[np.float64]:
+    """What the scorer sees, double [n, F]."""
+    return np.array([case.features.vector for case in cases], dtype=np.float64)
+
+
+def check_finite(case: Case, scores: list[float]) -> Refused | None:
+    """The refusal when the model answered no number."""
     for score in scores:
         if not math.isfinite(score):
             break
     else:
-        return
+        return None
     if case.features.unseen:
         field = case.features.unseen[0]
-        raise Refused("unknown_category", f"`{field}` has a value the model cannot take", field=field)
-    raise Refused("not_finite")
+        return Refused("unknown_category", f"`{field}` has a value the model cannot take", field=field)
+    return Refused("not_finite")
 
 
-def conclude(case: Case, scores: list[float], journal: Journal) -> tuple[bytes, Record]:
-    """Decide, journal, and only then the answer's bytes. Raises Refused when the journal cannot be written."""
-    record = decide(case, scores, journal.next_id())
+def conclude(cases: Sequence[Case], rows: Sequence[list[float] | Refused], journal: Journal) -> list[Record | Refused]:
+    """Decide, and journal what is answered by one write; the records stand where the cases do. When the journal refuses, so is each case."""
+    found: list[Record | Refused] = []
+    ahead = 0  # nothing is awaited from the first id to the write: the ids are those of the records
+    for case, scores in zip(cases, rows, strict=True):
+        if isinstance(scores, Refused):
+            found.append(scores)
+        else:
+            found.append(decide(case, scores, journal.next_id(ahead)))
+            ahead += 1
     try:
-        journal.append(_encode(record))
+        if ahead:
+            journal.append_many([_encode(record) for record in found if type(record) is dict])
     except Unavailable as error:
-        raise Refused("log_unavailable", error.what) from None
-    return _encode(make_answer(case, record)), record
+        return [each if isinstance(each, Refused) else Refused("log_unavailable", error.what) for each in found]
+    return found
 
 
 def time_text(micros: int) -> str:
