@@ -42,13 +42,16 @@ ARRIVALS: tuple[Arrivals, ...] = ("steady", "poisson")
 
 @dataclass(frozen=True)
 class How:
-    """How every server is asked. ``half``: the names of those also asked at half their rate."""
+    """How every server is asked. ``half``: the names of those also asked at half their rate; ``workers``: as many as one of ours has, so that
+    our one worker is also asked by its share of the connections.
+    """
 
     cache: Path
     seconds: float
     rounds: int
     connections: int
     half: tuple[str, ...] = ()
+    workers: int = 1
 
 
 @dataclass
@@ -58,6 +61,7 @@ class Found:
     loads: dict[str, list[Load]] = field(default_factory=dict)
     waits: dict[tuple[str, Arrivals], list[Waits]] = field(default_factory=dict)
     shares: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    share_loads: list[Load] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
 
 
@@ -90,6 +94,8 @@ def window(server: Server, churn: Churn, folder: Path, how: How, found: Found) -
         print(f"{server.name}: {full}", flush=True)
         if server.workers > 1:
             found.shares.setdefault(server.name, []).append(shares(before, workers_of(target, server.workers)))
+        if server.name == "ecluse" and how.workers > 1:
+            found.share_loads.append(load(target, pid, how.connections // how.workers, how.seconds, folder))
         for arrivals in ARRIVALS if server.name in how.half else ():
             waits = ask_at(target, full.rate / 2, how.seconds, arrivals)
             found.waits.setdefault((server.name, arrivals), []).append(waits)
@@ -145,8 +151,12 @@ def shares_text(found: Found) -> Iterable[str]:
     """A line for each server with several workers: what each took, and the CPU a request to that of one worker."""
     for name, each in found.shares.items():
         took = ", ".join(f"{worker} {statistics.median(one[worker] for one in each):.0%}" for worker in each[0])
-        costs = middle(found.loads[name], "cpu_us") / middle(found.loads["ecluse"], "cpu_us")
-        yield f"{name}: shares {took} (asked: 40 to 60 % of two); CPU a request {costs:.2f}× of one worker's (limit 1.1×)"
+        costs = middle(found.loads[name], "cpu_us")
+        to_one, to_share = (costs / middle(loads, "cpu_us") for loads in (found.loads["ecluse"], found.share_loads))
+        yield (
+            f"{name}: shares {took} (asked: 40 to 60 % of two); CPU a request {to_one:.2f}× of one worker's (limit 1.1×), "
+            f"{to_share:.2f}× of one worker's that is asked by its share of the connections"
+        )
 
 
 def parse() -> argparse.Namespace:
@@ -180,7 +190,9 @@ def compare_peers(given: argparse.Namespace, folder: Path) -> str:
         )
     servers += [peer for peer in PEERS if peer.name in given.peers]
     half = ("ecluse", "static") if given.half_load else ()
-    found = measure(servers, churn, folder, How(given.cache, given.seconds, given.rounds, given.connections, half))
+    found = measure(
+        servers, churn, folder, How(given.cache, given.seconds, given.rounds, given.connections, half, given.workers)
+    )
     parts = [table(servers, found, given.cache), *([half_table(found)] if half else []), *shares_text(found)]
     return "\n\n".join(parts)
 
