@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -74,15 +74,11 @@ def run(cases: Sequence[Case]) -> list[list[float] | Refused]:
 
     Should a call fail, each of its cases is scored alone: what one caller sent is not to be told to another.
     """
-    first = cases[0].loaded.scorer if cases else None
-    if all(case.loaded.scorer is first for case in cases):
-        return _run_alike(cases) if cases else []
-    found: list[list[float] | Refused | None] = [None] * len(cases)
-    for scorer in {id(case.loaded.scorer): case.loaded.scorer for case in cases}.values():
-        places = [i for i, case in enumerate(cases) if case.loaded.scorer is scorer]
-        for i, scores in zip(places, _run_alike([cases[i] for i in places]), strict=True):
-            found[i] = scores
-    return cast("list[list[float] | Refused]", found)
+    alike: dict[int, list[Case]] = {}
+    for case in cases:
+        alike.setdefault(id(case.loaded.scorer), []).append(case)
+    answers = {scorer: iter(_run_alike(each)) for scorer, each in alike.items()}
+    return [next(answers[id(case.loaded.scorer)]) for case in cases]
 
 
 def _run_alike(cases: Sequence[Case]) -> list[list[float] | Refused]:
