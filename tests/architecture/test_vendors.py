@@ -30,6 +30,7 @@ VENDORS = {
     "lightgbm": {"training"},
     "matplotlib": {"adapters", "training"},
     "mlflow": {"adapters"},
+    "obstore": {"adapters"},
     "onnx": {"training"},
     "onnxruntime": {"adapters"},
     "optuna": {"adapters"},
