@@ -1,7 +1,12 @@
 """What every test stands on: a quiet environment, hypothesis profiles, and data that may be absent."""
 
+from __future__ import annotations
+
 import os
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before numpy or polars is imported: two test processes share two cores, and sums must not depend on thread counts.
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -11,6 +16,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.adapters.object_store import ObjectStore
+    from tests.adapters.places import Place
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOW_MACHINE = (HealthCheck.too_slow,)
@@ -24,8 +33,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings of whoever runs the tests must not reach the projects under test."""
-    for name in [name for name in os.environ if name.startswith("ECLUSE_")]:
+    """The settings of whoever runs the tests must not reach the projects under test, nor their credentials and proxies its stores."""
+    for name in [
+        name for name in os.environ if name.startswith(("ECLUSE_", "AWS_")) or name.lower().endswith("_proxy")
+    ]:
         monkeypatch.delenv(name)
 
 
@@ -42,3 +53,31 @@ def streamflow() -> Path:
     if not (folder / "month_000").is_dir():
         pytest.skip(f"no reference tables in {folder}; STREAMFLOW_DIR names another folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def _one_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    from tests.adapters.object_store import running
+
+    with running(tmp_path_factory.mktemp("objects")) as store:
+        yield store
+
+
+@pytest.fixture
+def object_store(_one_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """A real object store, which the environment names."""
+    from tests.adapters.object_store import tell
+
+    tell(monkeypatch, _one_store.environment)
+    return _one_store
+
+
+@pytest.fixture(params=["folders", "bucket"])
+def places(request: pytest.FixtureRequest) -> Callable[[Path], Place]:
+    """A new place for drops, of each kind: its private copies lie under the folder given."""
+    from tests.adapters.places import bucket, folders
+
+    if request.param == "folders":
+        return folders
+    store = request.getfixturevalue("object_store")
+    return lambda root: bucket(store, f"b-{uuid.uuid4().hex}", root)

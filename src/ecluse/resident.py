@@ -84,7 +84,7 @@ def _leave_after(stop: threading.Event) -> None:
 def follow(app: App, stop: threading.Event) -> None:
     """Take turn after turn until ``stop`` is set. Raises DeclarationError, Conflict when another process runs the loop, Unavailable."""
     from ecluse.adapters.durable_dbos import DurableRunner
-    from ecluse.adapters.sources_files import DropFolders
+    from ecluse.adapters.sources import open_drops
 
     world, settings = replace(app.world, actor=ACTOR), app.settings
     declared, memory, warm = Declared(app), Memory(), list[Child]()
@@ -99,8 +99,7 @@ def follow(app: App, stop: threading.Event) -> None:
         _finishing(app) as finishing,
         watching(app),
     ):
-        drops = DropFolders(app.root, app.home / "arriving")
-        drops.tidy()
+        drops = open_drops(app.root, app.home / "arriving", settings.sources.values())
         _log.info("following", extra={"facts": {"pid": os.getpid(), "sources": sorted(settings.sources)}})
         while not stop.is_set():
             declared.refresh()

@@ -69,8 +69,40 @@ def test_late_is_later_than_promised() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"drops": ""}, {"drops": "/etc/*"}, {"drops": "../*"}, {"marker": "a/b"}, {"freshness": timedelta(0)}],
+    [
+        {"drops": ""},
+        {"drops": "/etc/*"},
+        {"drops": "../*"},
+        {"drops": "s3://shop"},
+        {"drops": "s3://shop/"},
+        {"drops": "s3://shop//in/*"},
+        {"drops": "s3://shop/../*"},
+        {"drops": "s3://sh*p/in/*"},
+        {"drops": "s3:///in/*"},
+        {"drops": "gs://shop/in/*"},
+        {"drops": "file:///etc/*"},
+        {"marker": "a/b"},
+        {"freshness": timedelta(0)},
+    ],
 )
 def test_a_source_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(DeclarationError):
         Source(**({"drops": "in/*"} | wrong))  # type: ignore[arg-type]
+
+
+def test_a_source_lies_in_folders_or_in_a_bucket() -> None:
+    assert (Source("in/*").bucket, Source("in/*").pattern) == ("", "in/*")
+    far = Source("s3://my-shop.eu/landing/*/usage-*.parquet")
+    assert (far.bucket, far.pattern) == ("my-shop.eu", "landing/*/usage-*.parquet")
+
+
+def test_a_bucket_does_not_say_the_moment() -> None:
+    with pytest.raises(InvalidInput, match="moment"):
+        moment_of(Source("s3://shop-2024-06-30/in/*"), Seen("in/june", "", 0))
+
+
+def test_credentials_in_a_source_are_refused_and_not_repeated() -> None:
+    with pytest.raises(DeclarationError) as refused:
+        Source("s3://key:secret@shop/in/*")
+    assert "secret@" not in str(refused.value)
+    assert "AWS_SECRET_ACCESS_KEY" in str(refused.value)

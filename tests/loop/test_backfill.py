@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.adapters.places import folders
 from tests.loop.test_sources import House, churn, profile
 
 from ecluse.adapters.backfills_files import BackfillFiles
@@ -21,7 +22,7 @@ FIRST, LAST = parse_instant("2024-01-01"), parse_instant("2024-12-31")
 def house(tmp_path: Path) -> House:
     from tests.loop.test_sources import FOLDERS
 
-    house = House(tmp_path, {"all": FOLDERS})
+    house = House(tmp_path, folders(tmp_path), {"all": FOLDERS})
     house.drop("2024-01-31", users="user,plan\n1,Basic\n2,Gold\n")
     house.drop("2024-02-29", users="user,plan\n1,Gold\n3,Basic\n")
     house.look()

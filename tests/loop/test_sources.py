@@ -1,20 +1,23 @@
-"""What arrives is taken once, in order, whole; what is bad is refused once and holds nothing up; what is late is told once."""
+"""What arrives is taken once, in order, whole; what is bad is refused once and holds nothing up; what is late is told once.
 
-from collections.abc import Mapping
+Each of it in folders and in a bucket.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.adapters.places import Place
 from tests.loop.worlds import world_in
 
 from ecluse.adapters.clock import DataClock, SystemClock
 from ecluse.adapters.database.sqlite import SqliteState
 from ecluse.adapters.online_sqlite import OnlineSqlite
 from ecluse.adapters.snapshots_files import SnapshotsFiles
-from ecluse.adapters.sources_files import DropFolders
 from ecluse.core.contract import Boolean, Category, Table
 from ecluse.core.entity import Entity
 from ecluse.core.errors import DeclarationError, Unavailable
@@ -38,24 +41,23 @@ FOLDERS = Source("in/*", every=AT_ONCE, settle=AT_ONCE, freshness=timedelta(days
 
 
 class House:
-    """A project's folder, and looks at its sources in one made-up second after the other."""
+    """A project, the place its drops come to, and looks at its sources in one made-up second after the other."""
 
-    def __init__(self, root: Path, sources: Mapping[str, Source], clock: str = "data") -> None:
-        self.root, home = root, root / "dev"
+    def __init__(self, root: Path, place: Place, sources: Mapping[str, Source], clock: str = "data") -> None:
+        self.root, self.put, home = root, place.put, root / "dev"
+        sources = {name: place.at(source) for name, source in sources.items()}
         state = SqliteState(home / "state.db")
         parts = world_in(home, state=state, clock=DataClock(state) if clock == "data" else SystemClock())
         online = OnlineSqlite.open(home / "online.db")
         self.world: World = replace(parts, snapshots=SnapshotsFiles(home / "snapshots"), online=online)
         self.project: Project = gather([churn])
         self.settings = Settings(project="water", time=Time("data" if clock == "data" else "system"), sources=sources)
-        self.drops = DropFolders(root, home / "arriving")
+        self.drops = place.drops
         self.looks, self.second = Looks(), 0.0
 
     def drop(self, name: str, **files: str) -> None:
-        folder = self.root / "in" / name
-        folder.mkdir(parents=True, exist_ok=True)
         for table, text in files.items():
-            (folder / f"{table}.csv").write_text(text)
+            self.put(f"in/{name}/{table}.csv", text)
 
     def look(self, seconds: float = 1.0) -> list[Arrived]:
         self.second += seconds
@@ -72,9 +74,17 @@ class House:
         return self.world.online.read(["profile"], key)["profile"].values["plan"]
 
 
+Build = Callable[..., House]
+
+
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path, {"all": FOLDERS})
+def build(tmp_path: Path, places: Callable[[Path], Place]) -> Build:
+    return lambda sources, clock="data": House(tmp_path, places(tmp_path), sources, clock)
+
+
+@pytest.fixture
+def house(build: Build) -> House:
+    return build({"all": FOLDERS})
 
 
 def test_a_drop_is_ingested_materialised_and_told(house: House) -> None:
@@ -92,7 +102,7 @@ def test_the_same_drop_is_taken_once_touched_renamed_or_after_a_restart(house: H
     house.drop("2024-01-31", users=rows)
     house.look()
     facts = len(list(house.world.state.ledger()))
-    (house.root / "in" / "2024-01-31" / "users.csv").touch()
+    house.drop("2024-01-31", users=rows)
     assert house.look() == []
     house.drop("again-2024-01-31", users=rows)
     assert house.look() == []
@@ -126,8 +136,7 @@ def test_a_bad_drop_is_refused_once_and_holds_nothing_up(house: House) -> None:
     house.drop("2024-01-31", users="user,plan\n1,Platinum\n")
     house.drop("nameless", users="user,plan\n1,Basic\n")
     house.drop("2024-02-29", users="user,plan\n1,Gold\n")
-    (house.root / "in" / "2024-02-28").mkdir()
-    (house.root / "in" / "2024-02-28" / "users.parquet").write_bytes(b"PAR1 this is none PAR1")
+    house.put("in/2024-02-28/users.parquet", b"PAR1 this is none PAR1")
     assert len(house.look()) == 4
     assert [row.event.evidence["drop"] for row in house.told(TAKEN)] == ["in/2024-02-29"]
     why = {row.event.evidence["drop"]: row.event.reason for row in house.told(REFUSED)}
@@ -154,8 +163,8 @@ def test_a_refused_drop_is_tried_again_when_the_declaration_or_its_bytes_change(
     assert [each.reason for each in house.look()] == [""]
 
 
-def test_half_written_files_are_waited_for(tmp_path: Path) -> None:
-    house = House(tmp_path, {"all": replace(FOLDERS, settle=timedelta(seconds=3))})
+def test_half_written_files_are_waited_for(build: Build) -> None:
+    house = build({"all": replace(FOLDERS, settle=timedelta(seconds=3))})
     house.drop("2024-01-31", users="user,plan\n1,Basic\n")
     assert house.look() == []
     house.drop("2024-01-31", users="user,plan\n1,Basic\n2,Gold\n")
@@ -167,25 +176,24 @@ def test_half_written_files_are_waited_for(tmp_path: Path) -> None:
     assert arrived.rows == {"users": 2, "labels": 1}
 
 
-def test_a_marker_says_when_it_is_whole(tmp_path: Path) -> None:
-    house = House(tmp_path, {"all": replace(FOLDERS, marker="_SUCCESS")})
+def test_a_marker_says_when_it_is_whole(build: Build) -> None:
+    house = build({"all": replace(FOLDERS, marker="_SUCCESS")})
     house.drop("2024-01-31", users="user,plan\n1,Basic\n")
     assert house.look(9_999) == []
-    (tmp_path / "in" / "2024-01-31" / "_SUCCESS").touch()
+    house.put("in/2024-01-31/_SUCCESS", "")
     assert len(house.look()) == 1
 
 
-def test_one_table_arrives_file_by_file(tmp_path: Path) -> None:
-    house = House(tmp_path, {"users": replace(FOLDERS, drops="users/*.csv")})
-    (tmp_path / "users").mkdir()
-    (tmp_path / "users" / "day-20240131.csv").write_text("user,plan\n1,Basic\n")
-    (tmp_path / "users" / "day-20240201.csv").write_text("user,plan\n1,Gold\n")
+def test_one_table_arrives_file_by_file(build: Build) -> None:
+    house = build({"users": replace(FOLDERS, drops="users/*.csv")})
+    house.put("users/day-20240131.csv", "user,plan\n1,Basic\n")
+    house.put("users/day-20240201.csv", "user,plan\n1,Gold\n")
     assert [each.rows for each in house.look()] == [{"users": 1}, {"users": 1}]
     assert house.plan("1") == "Gold"
 
 
-def test_what_speaks_of_a_moment_to_come_waits_on_a_system_clock(tmp_path: Path) -> None:
-    house = House(tmp_path, {"all": FOLDERS}, clock="system")
+def test_what_speaks_of_a_moment_to_come_waits_on_a_system_clock(build: Build) -> None:
+    house = build({"all": FOLDERS}, clock="system")
     house.drop("9999-01-01", users="user,plan\n1,Basic\n")
     house.drop("2024-01-31", users="user,plan\n1,Gold\n")
     assert [each.seen.name for each in house.look()] == ["in/2024-01-31"]
@@ -208,9 +216,9 @@ def test_cut_off_before_the_online_store_was_written_it_is_taken_again(house: Ho
     assert len(house.told(TAKEN)) == 1
 
 
-def test_late_is_told_once_until_something_newer_comes(tmp_path: Path) -> None:
+def test_late_is_told_once_until_something_newer_comes(build: Build) -> None:
     slow = replace(FOLDERS, drops="slow/*", freshness=timedelta(days=20))
-    house = House(tmp_path, {"all": FOLDERS, "slow": slow})
+    house = build({"all": FOLDERS, "slow": slow})
     for name in ("2024-01-31", "2024-02-29"):
         house.drop(name, users="user,plan\n1,Basic\n")
         house.look()
@@ -218,8 +226,7 @@ def test_late_is_told_once_until_something_newer_comes(tmp_path: Path) -> None:
         house.restart()
     [late] = house.told(LATE)
     assert late.event.evidence["source"] == "slow"
-    (tmp_path / "slow" / "2024-03-01").mkdir(parents=True)
-    (tmp_path / "slow" / "2024-03-01" / "labels.csv").write_text("user,churned\n1,true\n")
+    house.put("slow/2024-03-01/labels.csv", "user,churned\n1,true\n")
     house.look()
     assert len(house.told(LATE)) == 1
     house.drop("2024-03-31", users="user,plan\n1,Gold\n")
@@ -227,8 +234,8 @@ def test_late_is_told_once_until_something_newer_comes(tmp_path: Path) -> None:
     assert len(house.told(LATE)) == 2
 
 
-def test_a_source_is_looked_at_as_often_as_it_asks(tmp_path: Path) -> None:
-    house = House(tmp_path, {"all": replace(FOLDERS, every=timedelta(seconds=10))})
+def test_a_source_is_looked_at_as_often_as_it_asks(build: Build) -> None:
+    house = build({"all": replace(FOLDERS, every=timedelta(seconds=10))})
     house.look()
     house.drop("2024-01-31", users="user,plan\n1,Basic\n")
     assert house.look(9) == []
@@ -242,7 +249,7 @@ def test_a_source_of_an_unknown_table_is_refused_at_the_start(house: House) -> N
     check_sources(house.project, house.settings)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
         st.one_of(
@@ -253,9 +260,10 @@ def test_a_source_of_an_unknown_table_is_refused_at_the_start(house: House) -> N
     )
 )  # fmt: skip
 def test_whatever_comes_is_taken_or_refused_exactly_once(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str] | str]
+    tmp_path_factory: pytest.TempPathFactory, places: Callable[[Path], Place], steps: list[tuple[str, str] | str]
 ) -> None:
-    house = House(tmp_path_factory.mktemp("house"), {"all": FOLDERS})
+    root = tmp_path_factory.mktemp("house")
+    house = House(root, places(root), {"all": FOLDERS})
     contents: set[tuple[str, str]] = set()
     there: dict[str, str] = {}
     for each in [*steps, "look", "restart", "look"]:

@@ -14,17 +14,12 @@ from pathlib import Path
 
 from ecluse.adapters.files import disk, make_directory
 from ecluse.core.codec import digest
-from ecluse.core.errors import InvalidInput
-from ecluse.core.source import Fetched, Seen, Source
-
-SUFFIXES = (".csv", ".parquet")
-UNREADY = (".tmp", ".part", ".partial", ".crdownload", ".filepart")
-"""How writers call what they have not finished; like names that begin with a dot or an underscore."""
+from ecluse.core.source import Fetched, Seen, Source, called, is_data, is_ready
 
 
 @dataclass(frozen=True)
 class DropFolders:
-    """Port Drops: ``source.drops`` is a glob pattern below ``root``; copies lie under ``staging`` as long as they are needed."""
+    """Port Drops: ``source.pattern`` is a glob pattern below ``root``; copies lie under ``staging`` as long as they are needed."""
 
     root: Path
     staging: Path
@@ -32,45 +27,43 @@ class DropFolders:
     def look(self, source: Source) -> tuple[Seen, ...]:
         """See the port. Linear in the files that lie there."""
         with disk(self.root):
-            paths = sorted(path for path in self.root.glob(source.drops) if _is_ready(path.name))
+            paths = sorted(path for path in self.root.glob(source.pattern) if is_ready(path.name))
             return tuple(seen for path in paths if (seen := _seen(self.root, path, source.marker)) is not None)
 
     @contextmanager
     def fetch(self, source: Source, seen: Seen, file: str | None) -> Iterator[Fetched | None]:
         """See the port. Raises InvalidInput for one file where a folder is meant."""
         path = self.root / seen.name
-        make_directory(self.staging)
-        with disk(path), tempfile.TemporaryDirectory(prefix="drop-", dir=self.staging) as name:
-            folder = Path(name)
-            single = path.is_file()
-            if single and file is None:
-                cure = "name the source like the file's table, or drop a folder with a file per table"
-                raise InvalidInput(f"{seen.name} is one file of an unknown table", where="sources", cure=cure)
+        with disk(path), staged(self.staging) as folder:
+            single = called(seen, file) if path.is_file() else ""
             try:
-                taken = {
-                    f"{file}{each.suffix}" if single else each.name: _copy(each, folder, file if single else None)
-                    for each in _files(path)
-                }
+                names = {single or each.name: each for each in _files(path)}
+                taken = {name: _copy(each, folder / name) for name, each in names.items()}
                 now = _seen(self.root, path, source.marker)
             except FileNotFoundError:
                 now = None
             yield Fetched(folder, digest(taken)) if now is not None and now.stamp == seen.stamp else None
 
-    def tidy(self) -> None:
-        """Remove copies a killed process left; to be called while no other process fetches. Raises Unavailable."""
-        with disk(self.staging):
-            for path in self.staging.glob("drop-*"):
-                shutil.rmtree(path)
+
+@contextmanager
+def staged(staging: Path) -> Iterator[Path]:
+    """An empty folder for a private copy, as long as the context lasts. Raises Unavailable."""
+    make_directory(staging)
+    with disk(staging), tempfile.TemporaryDirectory(prefix="drop-", dir=staging) as name:
+        yield Path(name)
 
 
-def _is_ready(name: str) -> bool:
-    return not name.startswith((".", "_")) and not name.endswith(UNREADY)
+def tidy(staging: Path) -> None:
+    """Remove copies a killed process left; to be called while no other process fetches. Raises Unavailable."""
+    with disk(staging):
+        for path in staging.glob("drop-*"):
+            shutil.rmtree(path)
 
 
 def _files(path: Path) -> list[Path]:
     """The data files of a drop: itself, or those in the folder. Never a link's target, a pipe or a device."""
     every = sorted(path.iterdir()) if path.is_dir() and not path.is_symlink() else [path]
-    return [each for each in every if each.suffix in SUFFIXES and _is_ready(each.name) and _is_plain(each)]
+    return [each for each in every if is_data(each.name) and _is_plain(each)]
 
 
 def _is_plain(path: Path) -> bool:
@@ -94,11 +87,10 @@ def _seen(root: Path, path: Path, marker: str) -> Seen | None:
     return Seen(path.relative_to(root).as_posix(), stamp, modified, marked)
 
 
-def _copy(path: Path, folder: Path, file: str | None) -> str:
+def _copy(path: Path, target: Path) -> str:
     """Copy a file and return the digest of the very bytes written."""
     taken = hashlib.sha256()
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    target = folder / (f"{file}{path.suffix}" if file else path.name)
     with os.fdopen(descriptor, "rb") as source, target.open("wb") as copy:
         while piece := source.read(1 << 20):
             taken.update(piece)

@@ -18,11 +18,17 @@ from ecluse.core.instants import from_micros
 
 _MOMENT = re.compile(r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)(?:[T_](\d\d)[:-]?(\d\d)(?:[:-]?(\d\d))?Z?)?(?!\d)")
 _MONTH = re.compile(r"(?<!\d)(\d{4})-?(\d\d)(?![-\d])")
+_BUCKET = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9])/([^/].*)", re.DOTALL)
+
+SUFFIXES = (".csv", ".parquet")
+UNREADY = (".tmp", ".part", ".partial", ".crdownload", ".filepart")
+"""How writers call what they have not finished; like names that begin with a dot or an underscore."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """``[sources.<name>]``. ``drops`` is a pattern under the project's folder; what it matches is one drop each.
+    """``[sources.<name>]``. ``drops`` is a pattern below the project's folder, or, as ``s3://<bucket>/<pattern>``, below a bucket of an object
+    store; what it matches is one drop each.
 
     A source named like a table brings that table, any other brings ``tables`` (all of them when none is named). ``as_of`` is read from the
     ``"name"`` (2024-01-31, 20240131T060000Z), from a ``"month"`` in it (2024-01: its last day), or is when the drop was last ``"modified"``.
@@ -39,6 +45,9 @@ class Source:
     freshness: timedelta | None = None
 
     def __post_init__(self) -> None:
+        if "://" in self.drops and not _BUCKET.fullmatch(self.drops):
+            cure = 'write it like "s3://bucket/landing/*", credentials into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY'
+            raise DeclarationError("drops names no prefix of a bucket", where="sources", cure=cure)
         if not self.drops or self.drops.startswith("/") or ".." in PurePosixPath(self.drops).parts:
             cure = 'give a pattern below the project\'s folder, such as "incoming/*"'
             raise DeclarationError(f"drops = {self.drops!r}", where="sources", cure=cure)
@@ -47,11 +56,27 @@ class Source:
         if self.freshness is not None and self.freshness <= timedelta(0):
             raise DeclarationError("freshness of no time", where="sources", cure='write it like "2d", or leave it out')
 
+    @property
+    def bucket(self) -> str:
+        """The bucket it lies in; empty for folders."""
+        found = _BUCKET.fullmatch(self.drops)
+        return found[1] if found else ""
+
+    @property
+    def pattern(self) -> str:
+        """The pattern below its bucket or the project's folder.
+
+        >>> Source("s3://shop/landing/*").pattern
+        'landing/*'
+        """
+        found = _BUCKET.fullmatch(self.drops)
+        return found[2] if found else self.drops
+
 
 @dataclass(frozen=True)
 class Seen:
-    """A drop as it lies there: its name (the path below the project's folder), a ``stamp`` over its files' names, sizes and times, when
-    the last of them changed (UTC microseconds), and whether its marker is there.
+    """A drop as it lies there: its name (the path below the project's folder or the bucket), a ``stamp`` over its files' names, sizes
+    and times, when the last of them changed (UTC microseconds), and whether its marker is there.
     """
 
     name: str
@@ -80,6 +105,28 @@ class Drops(Protocol):
         called there. Raises InvalidInput, Unavailable.
         """
         ...
+
+
+def is_ready(name: str) -> bool:
+    """Whether a file or folder of this name may be looked at."""
+    return not name.startswith((".", "_")) and not name.endswith(UNREADY)
+
+
+def is_data(name: str) -> bool:
+    """Whether a file of this name holds rows."""
+    return is_ready(name) and name.endswith(SUFFIXES) and len(name.encode()) <= 255
+
+
+def called(seen: Seen, file: str | None) -> str:
+    """What the copy of a drop of one file is called. Raises InvalidInput when its table is unknown.
+
+    >>> called(Seen("in/day-2024-06-30.csv", "", 0), "usage")
+    'usage.csv'
+    """
+    if file is None:
+        cure = "name the source like the file's table, or drop a folder with a file per table"
+        raise InvalidInput(f"{seen.name} is one file of an unknown table", where="sources", cure=cure)
+    return file + PurePosixPath(seen.name).suffix
 
 
 def moment_of(source: Source, seen: Seen) -> datetime:

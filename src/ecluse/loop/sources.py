@@ -2,14 +2,17 @@
 
 What was taken or refused is read back from the ledger, so a killed process goes on where it was: a drop counts as taken only when its features
 are in the online store, and taking it again until then changes nothing (an ingest knows what it holds). A refused drop is told once and tried
-again when its bytes or the project's declaration change; it holds no other up.
+again when its bytes or the project's declaration change; it holds no other up. Nor does a source that cannot be reached: that is told once, and
+it is tried again ever later, so that trying takes a tenth of the loop's time at most.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -25,6 +28,8 @@ from ecluse.loop.ingest import IngestResult, ingest
 from ecluse.loop.materialize import materialize
 
 TAKEN, REFUSED, LATE = "source.taken", "source.refused", "data.late"
+PATIENCE, SPARE = 60.0, 9.0
+"""How long a source that cannot be reached is left alone: up to so many seconds, and so many times the time that was lost with it."""
 LATER = (Unavailable, Conflict)
 """Errors that say nothing about a drop: it is tried again at the next look."""
 _Ready = tuple[str, str, Seen]
@@ -32,12 +37,21 @@ _Ready = tuple[str, str, Seen]
 _log = logging.getLogger("ecluse.loop.sources")
 
 
+@dataclass(frozen=True)
+class Trouble:
+    """Why a source cannot be reached, how often in a row it could not, and until when (monotonic seconds) it is left alone."""
+
+    why: str
+    times: int
+    until: float
+
+
 @dataclass
 class Looks:
     """What is remembered between two looks. ``done`` and ``newest`` are folded from the ledger, up to row ``read``; the rest is found again.
 
     ``done``: identities taken, or refused under a declaration; ``stamps``: of drops known by heart, so that their bytes are not read again;
-    ``first``: since when (monotonic seconds) a drop has had this stamp; ``looked``: when each source was.
+    ``first``: since when (monotonic seconds) a drop has had this stamp; ``looked``: when each source was; ``troubles``: of those out of reach.
     """
 
     read: int = 0
@@ -48,6 +62,11 @@ class Looks:
     stamps: dict[tuple[str, str], str] = field(default_factory=dict)
     first: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
     looked: dict[str, float] = field(default_factory=dict)
+    troubles: dict[str, Trouble] = field(default_factory=dict)
+
+    def is_left_alone(self, name: str, monotonic: float) -> bool:
+        """Whether a source failed so lately that it is not tried now."""
+        return name in self.troubles and monotonic < self.troubles[name].until
 
 
 @dataclass(frozen=True)
@@ -77,32 +96,63 @@ def take_arrivals(
 ) -> Sequence[Arrived]:
     """Look at every source whose turn it is, and take what is ready, by the moment it speaks of; then bring the online store up to now.
 
-    Raises Unavailable, Conflict: then nothing is lost, and the next look goes on.
+    Raises Unavailable (of the state or a store, not of a source), Conflict: then nothing is lost, and the next look goes on.
     """
     due = {
         name: source
         for name, source in settings.sources.items()
         if monotonic - looks.looked.get(name, float("-inf")) >= source.every.total_seconds()
+        and not looks.is_left_alone(name, monotonic)
     }
     if not due:
         return ()
     fold(world, looks)
-    ready = [each for name in due for each in _ready(world, project, settings, drops, looks, name, monotonic)]
+    ready: list[_Ready] = []
+    for name in due:
+        with _trouble_of(looks, name, monotonic):
+            ready += _ready(world, project, settings, drops, looks, name, monotonic)
     ready.sort(key=lambda each: (each[0], each[1], each[2].name))
     arrived: list[Arrived] = []
     # A data clock jumps with each moment taken: what is online must follow before the next jump makes it stale.
     for _, together in itertools.groupby(ready, key=lambda each: each[0] if settings.time.now == "data" else ""):
-        arrived += _take_together(world, project, settings, drops, looks, list(together))
+        arrived += _take_together(world, project, settings, drops, looks, list(together), monotonic)
     fold(world, looks)
     tell_late(world, settings, looks)
     looks.looked |= dict.fromkeys(due, monotonic)
+    for name in [name for name in due if name in looks.troubles and not looks.is_left_alone(name, monotonic)]:
+        del looks.troubles[name]
+        _log.info("well again", extra={"facts": {"source": name}})
     return arrived
 
 
+@contextmanager
+def _trouble_of(looks: Looks, name: str, monotonic: float) -> Iterator[None]:
+    """Within, what cannot be reached is the trouble of one source: told when it is another than before, and no other waits for it."""
+    began = time.monotonic()
+    try:
+        yield
+    except Unavailable as error:
+        lost, before = time.monotonic() - began, looks.troubles.get(name, Trouble("", 0, 0.0))
+        alone = max(min(2.0 ** min(before.times, 10), PATIENCE), SPARE * lost)
+        looks.troubles[name] = Trouble(str(error), before.times + 1, monotonic + lost + alone)
+        if str(error) != before.why:
+            _log.error("unreachable", extra={"facts": {"source": name, "why": str(error)}})
+
+
 def _take_together(
-    world: World, project: Project, settings: Settings, drops: Drops, looks: Looks, ready: Sequence[_Ready]
+    world: World,
+    project: Project,
+    settings: Settings,
+    drops: Drops,
+    looks: Looks,
+    ready: Sequence[_Ready],
+    monotonic: float,
 ) -> list[Arrived]:
-    taken = (_take(world, project, settings, drops, looks, name, seen) for _, name, seen in ready)
+    taken: list[Arrived | None] = []
+    for _, name, seen in ready:
+        if not looks.is_left_alone(name, monotonic):  # or it would be taken out of order
+            with _trouble_of(looks, name, monotonic):
+                taken.append(_take(world, project, settings, drops, looks, name, seen))
     arrived = list({each.identity: each for each in taken if each is not None}.values())  # it may lie there twice
     if any(not each.reason for each in arrived):
         materialize(world, project, settings)
