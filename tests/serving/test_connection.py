@@ -192,6 +192,18 @@ def test_lengths_that_two_servers_might_read_differently_are_refused(worker: Wor
         assert closed(connection)
 
 
+@pytest.mark.parametrize(
+    "sent", [PLAIN, CHUNKED, PLAIN * 3, PLAIN + PLAIN[:-5]], ids=["one", "chunked", "three", "cut"]
+)
+def test_a_caller_that_sends_no_more_is_answered_before_the_end(worker: Worker, sent: bytes) -> None:
+    with connect(worker) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        answers = read(connection, 4)
+        assert [status for status, _, _ in answers] == [200] * max(1, sent.count(BODY)), "the server has ended it"
+    assert worker.predict()[0] == 200
+
+
 def test_a_caller_that_does_not_read_costs_one_answer_at_a_time(worker: Worker, tmp_path: Path) -> None:
     with connect(worker) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any
-from urllib.parse import unquote
 
 import httptools
 
@@ -22,7 +21,7 @@ from ecluse.serving.call import Call, Reply
 from ecluse.serving.http import Application, body_too_large
 from ecluse.serving.problems import Refused
 from ecluse.serving.turn import Seat
-from ecluse.serving.wire import reply_bytes
+from ecluse.serving.wire import path_of, reply_bytes
 
 _log = logging.getLogger("ecluse.serving")
 HEAD_BYTES, PIECE_BYTES = 65_536, 8_192
@@ -98,6 +97,11 @@ class Connection(asyncio.Protocol):
         if self._readable is not None:
             self._readable.set()
             self._readable = None
+
+    def eof_received(self) -> bool:
+        """The caller sends no more. It may still listen: what it has sent whole is answered before the connection is closed."""
+        self._last = True
+        return self._busy
 
     def data_received(self, data: bytes) -> None:
         """Parse, and see to it that what is not complete is awaited for so long only."""
@@ -180,7 +184,7 @@ class Connection(asyncio.Protocol):
         headers, parser = self._headers, self._parser
         # callers of 1.0 want to be told that a connection is kept, and few are left
         keep_alive = parser.should_keep_alive() and (b"connection" not in headers or parser.get_http_version() != "1.0")
-        call = self._application.open(parser.get_method().decode(), _path(self._url), headers, keep_alive=keep_alive)
+        call = self._application.open(parser.get_method().decode(), path_of(self._url), headers, keep_alive=keep_alive)
         self._arriving = call
         if self._surplus:
             call.refused, call.keep_alive = Refused("overloaded", "too many connections are open"), False
@@ -387,14 +391,3 @@ class Connection(asyncio.Protocol):
             call.keep_alive = False
             self._write(call, self._application.refuse(call, Refused(code)))
         self._close()
-
-
-def _path(url: bytes) -> str:
-    """The path of a request's target, decoded; a target in absolute form is a proxy's way to write it."""
-    if not url.startswith(b"/"):
-        try:
-            url = httptools.parse_url(url).path or b"/"
-        except httptools.HttpParserInvalidURLError:
-            return ""
-    path = url.partition(b"?")[0].decode("latin-1")
-    return unquote(path) if "%" in path else path
