@@ -45,13 +45,13 @@ def _mixed() -> None:
 
 def _unload() -> None:
     """What serves is dropped before the next one is loaded."""
-    refresh = Plane.refresh
+    load = Plane.load
 
-    async def hasty(self: Plane, *, first: bool = False, again: bool = False) -> None:
+    async def hasty(self: Plane) -> None:
         self.fleet = replace(self.fleet, champions={}, warm={})
-        await refresh(self, first=first, again=again)
+        await load(self)
 
-    setattr(Plane, "refresh", hasty)  # noqa: B010 - a method is not assigned to
+    setattr(Plane, "load", hasty)  # noqa: B010 - a method is not assigned to
 
 
 def _at_bind() -> None:

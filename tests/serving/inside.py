@@ -56,8 +56,7 @@ async def ask(
 def plane_of(house: House, *, profile: str = "dev", **serving: Any) -> Iterator[Plane]:
     """A plane that has read the house's document; its journal is closed at the end."""
     plane = compose(house.home, Serving(**serving), profile=profile, worker="inside")
-    asyncio.run(plane.refresh(first=True))
-    plane.started = True
+    asyncio.run(plane.load())
     try:
         yield plane
     finally:

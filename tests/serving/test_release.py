@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.serving.bad_models import endless, with_model
 from tests.serving.house import House, Worker, bundle, other_sealer, ready_house, running
 
+from ecluse.core.access import KeyGrant, hash_key
 from ecluse.testing.load import Traffic
 
 BODIES = [{"user_id": f"u{i}", "gift": bool(i % 2)} for i in range(10)]
@@ -149,3 +152,36 @@ def test_the_clock_of_the_data_judges_staleness(house: House) -> None:
         house.fill(["u1"], house.now)
         status, answer = worker.predict()
         assert (status, answer["timestamp"]) == (200, "2024-03-31T00:00:00.000000Z")
+
+
+def test_a_key_ends_while_a_version_is_being_loaded(house: House) -> None:
+    house.keys = tuple(KeyGrant(name, hash_key(name), ("read",)) for name in ("stays", "goes"))
+    house.publish(1)
+    with running(house) as worker:
+
+        def status(key: str) -> int:
+            return worker.call("GET", "/models", headers={"Authorization": f"Bearer {key}"})[0]
+
+        assert (status("stays"), status("goes")) == (200, 200)
+        house.add(2, with_model(endless()))
+        house.publish(2)
+        time.sleep(0.5)
+        house.keys = house.keys[:1]
+        house.publish(2)
+        end = time.monotonic() + 5
+        while status("goes") != 401:
+            assert time.monotonic() < end, "revoked, and taken for as long as the version is loaded"
+            time.sleep(0.05)
+        assert status("stays") == 200
+        health = worker.health()
+        assert health["generation"] == 2, "the version is still being loaded"
+
+
+def test_a_version_that_is_being_loaded_does_not_delay_the_end(house: House) -> None:
+    with running(house) as worker:
+        house.add(2, with_model(endless()))
+        house.publish(2)
+        time.sleep(0.5)
+        begun = time.monotonic()
+        assert worker.stop() == 0
+        assert time.monotonic() - begun < 5

@@ -31,8 +31,7 @@ from ecluse.worker import compose
 
 async def main():
     plane = compose(Path(sys.argv[1]), Serving(), profile="dev", worker="imports")
-    await plane.refresh(first=True)
-    plane.started = True
+    await plane.load()
     body = json.dumps({"user_id": "u1", "gift": True}).encode()
     application = Application(plane)
     for method, path in (("POST", "/predict"), ("GET", "/metrics")):

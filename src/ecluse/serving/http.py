@@ -118,7 +118,7 @@ class Application:
 
     def _identify(self, headers: Mapping[bytes, bytes]) -> KeyGrant:
         """:func:`~ecluse.serving.access.identify`, remembered by the header's hash for as long as the document stays the same."""
-        document = self.plane.fleet.document
+        document = self.plane.document
         if document is not self._known_of:
             self._known, self._known_of = {}, document
         shown = hashlib.sha256(headers.get(b"authorization", b"")).digest()

@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from ecluse.core.access import KeyGrant
+from ecluse.core.document import Document
 from ecluse.core.errors import EcluseError
 from ecluse.core.instants import to_micros
 from ecluse.core.ports import Journal, OnlineReads
 from ecluse.core.settings import Serving
 from ecluse.core.wish import Wish
+from ecluse.serving.beside import run_beside
 from ecluse.serving.board import Board
 from ecluse.serving.metrics import Metrics
 from ecluse.serving.places import Places
@@ -53,6 +56,7 @@ class Plane:
         self.online_problem: str | None = "not asked yet"
         self.online_answered = False  # once is enough to be ready: a fault of a shared store must not empty the pool
         self.last_failure: tuple[Failure, str] | None = None
+        self._retry_at = 0.0
         self.log: Callable[[str, dict[str, object]], None] = lambda event, facts: None
 
     @property
@@ -61,10 +65,14 @@ class Plane:
         return self.admission.in_flight
 
     @property
+    def document(self) -> Document | None:
+        """The newest document believed; the fleet is of one before until what this one names is loaded."""
+        return self.parts.follower.document
+
+    @property
     def keys(self) -> tuple[KeyGrant, ...]:
         """Every API key ever granted."""
-        document = self.fleet.document
-        return document.keys if document else ()
+        return self.document.keys if self.document else ()
 
     @property
     def needs_key(self) -> bool:
@@ -82,35 +90,43 @@ class Plane:
         return to_micros(document.data_now) if document and document.data_now else time.time_ns() // 1_000
 
     async def follow(self) -> None:
-        """Follow the document and look after journal and online store until cancelled."""
-        await self.refresh(first=True)
-        self.started = True
-        retry = time.monotonic() + RETRY_SECONDS
-        while True:
-            await asyncio.sleep(self.serving.poll_ms / 1_000)
-            overdue = time.monotonic() >= retry and bool(self.fleet.failures)
-            if self.parts.follower.changed() or overdue:
-                await self.refresh(again=overdue)
-                retry = time.monotonic() + RETRY_SECONDS
-            if self.journal_problem is not None or self.online_problem is not None or overdue:
-                await self.probe()
+        """Follow the document and look after journal and online store until cancelled.
 
-    async def refresh(self, *, first: bool = False, again: bool = False) -> None:
-        """Read the document if it changed, load what it names beside the requests, then swap."""
+        Versions are loaded beside this, however long that takes: a key that is revoked meanwhile ends meanwhile.
+        """
+        await self.read()
+        loading = asyncio.create_task(self.load())
+        try:
+            while True:
+                await asyncio.sleep(self.serving.poll_ms / 1_000)
+                if self.parts.follower.changed():
+                    await self.read()
+                if loading.done():
+                    loading.result()  # it never fails: an error of ours, better dead than deaf
+                    overdue = bool(self.fleet.failures) and time.monotonic() >= self._retry_at
+                    if self.document is not self.fleet.document or overdue:
+                        loading = asyncio.create_task(self.load())
+                if self.journal_problem is not None or self.online_problem is not None:
+                    await self.probe()
+        finally:
+            loading.cancel()
+
+    async def read(self) -> None:
+        """Read the document; what it says of keys holds from now on."""
         follower = self.parts.follower
-        remembered = follower.document if first else None
-        document = await asyncio.to_thread(follower.read) or remembered
-        if document is None and again:
-            document = self.fleet.document
+        await asyncio.to_thread(follower.read)
         self.metrics.document_refused.set(bool(follower.refusal))
-        if document is None:
-            if follower.refusal:
-                self.log("document.refused", {"why": follower.refusal})
-        else:
-            before = self.fleet
-            self.fleet = await asyncio.to_thread(next_fleet, before, document, self.parts.load)
+        if follower.refusal:
+            self.log("document.refused", {"why": follower.refusal})
+
+    async def load(self) -> None:
+        """Load what the document names beside the requests, then swap."""
+        before, document = self.fleet, self.document
+        if document is not None:
+            self.fleet = await run_beside(partial(next_fleet, before, document, self.parts.load))
             self._tell(before, self.fleet)
         await self.probe()
+        self.started, self._retry_at = True, time.monotonic() + RETRY_SECONDS
 
     async def probe(self) -> None:
         """Ask journal and online store whether they answer."""
