@@ -51,7 +51,12 @@ def test_many_publishers_leave_the_newest(tmp_path: Path) -> None:
     assert PublisherFiles(tmp_path).current() == document(30)[1]
 
 
-@pytest.mark.parametrize("garbage", [b"", b"{", b"[]", b'{"key": 1, "payload": "", "signature": ""}', b"\xff"])
+DEEP = b"[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"", b"{", b"[]", b'{"key": 1, "payload": "", "signature": ""}', b"\xff", DEEP], ids=range(6)
+)
 def test_garbage_is_corrupt_and_healed(tmp_path: Path, garbage: bytes) -> None:
     (tmp_path / "published.json").write_bytes(garbage)
     publisher = PublisherFiles(tmp_path)

@@ -134,7 +134,15 @@ def test_a_full_disk_does_not_stop_the_news(house: House) -> None:
 
 @pytest.mark.parametrize(
     ("payload", "error"),
-    [("{}", Unsupported), ("[]", Corrupt), ("{", Corrupt), ('{"format": 1}', Unsupported), ('{"format": 2}', Corrupt)],
+    [
+        ("{}", Unsupported),
+        ("[]", Corrupt),
+        ("{", Corrupt),
+        ('{"format": 1}', Unsupported),
+        ('{"format": 2}', Corrupt),
+        ("[" * 100_000, Corrupt),
+    ],
+    ids=range(6),
 )
 def test_payloads_that_are_no_document(house: House, payload: str, error: type[EcluseError]) -> None:
     with pytest.raises(error):

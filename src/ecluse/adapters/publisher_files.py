@@ -54,7 +54,7 @@ class PublisherFiles:
             return None
         try:
             return from_plain(Signed, json.loads(data), where=FILE)
-        except (ValueError, DeclarationError):
+        except (ValueError, RecursionError, DeclarationError):
             raise Corrupt(
                 "the published document cannot be read",
                 where=str(self._path),

@@ -25,7 +25,7 @@ def open_document(signed: Signed, trusted: Sequence[str], verify: Verify) -> Doc
                 f"published document of format {plain.get('format')}", cure="upgrade ecluse on this server"
             )
         return from_plain(Document, plain, where="published document")
-    except (ValueError, DeclarationError) as error:
+    except (ValueError, RecursionError, DeclarationError) as error:
         raise Corrupt(f"the published document cannot be read: {error}", cure="publish it again") from None
 
 
