@@ -226,6 +226,13 @@ def test_outcomes(house: House, worker: Worker) -> None:
     assert problem(elsewhere)["code"] == "ambiguous_request"
 
 
+def test_what_is_as_deep_as_can_just_be_read_is_refused_like_the_rest(worker: Worker) -> None:
+    for depth in range(900, 1_010):
+        raw = b'{"user_id": "u1", "gift": true, "request_id": %b%b}' % (b"[" * depth, b"]" * depth)
+        code = problem(worker.call("POST", "/predict", raw=raw))["code"]
+        assert code in ("invalid_request_id", "too_deep"), depth
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [

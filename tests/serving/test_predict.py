@@ -17,6 +17,7 @@ from ecluse.adapters.scorer_onnx import OnnxScorer
 from ecluse.core.contract import Category, Column, Number
 from ecluse.core.instants import to_micros
 from ecluse.core.schema import Feature, Schema
+from ecluse.serving.outcomes import read_outcomes
 from ecluse.serving.predict import conclude, make_answer, prepare, run
 from ecluse.serving.problems import Refused
 from ecluse.serving.scorers import Loaded
@@ -93,3 +94,12 @@ def test_a_closed_journal_means_no_prediction(house: House) -> None:
     (refused,) = conclude([case], run([case]), journal)
     assert isinstance(refused, Refused)
     assert refused.code == "log_unavailable"
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), True, "1", None, float("inf")], ids=range(6))
+def test_an_outcome_of_a_regression_is_a_number_a_float_can_hold(value: object) -> None:
+    champions = {"m": loaded("regression", bias=(0.0,))}
+    body = json.dumps([{"request_id": "a", "value": 2**60}, {"request_id": "b", "value": value}]).encode()
+    with pytest.raises(Refused) as caught:
+        read_outcomes(body, champions, None, to_micros(JANUARY))
+    assert caught.value.kind.status in (400, 422)

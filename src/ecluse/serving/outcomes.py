@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -103,6 +103,6 @@ def _truth(value: Any, loaded: Loaded, field: str) -> Value:
             field=field,
             cure="send one of " + ", ".join(loaded.schema.classes[:20]),
         )
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf:
-        return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
+        return float(value)  # a whole number may be larger than any float
     raise Refused("wrong_type", f"`{field}` is {excerpt(value)}", field=field, cure="send a finite number")

@@ -127,5 +127,8 @@ def excerpt(value: object, limit: int = 60) -> str:
     >>> excerpt("x" * 100, 10)
     "'xxxxxxxx…"
     """
-    text = repr(value) if not isinstance(value, str) else repr(value[: limit + 1])
+    try:
+        text = repr(value) if not isinstance(value, str) else repr(value[: limit + 1])
+    except RecursionError:  # as deep as can just be read
+        text = "…"
     return text if len(text) <= limit else text[: limit - 1] + "…"
