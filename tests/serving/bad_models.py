@@ -94,6 +94,23 @@ def sociable() -> bytes:
 
 
 @cache
+def picky(hours: float) -> bytes:
+    """It answers a half, and fails as a whole when a row holds so many hours."""
+    import onnx
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Gather", ["x", "column"], ["held"], axis=1),
+        helper.make_node("Equal", ["held", "refused"], ["wrong"]),
+        helper.make_node("Cast", ["wrong"], ["place"], to=onnx.TensorProto.INT64),
+        helper.make_node("Gather", ["table", "place"], ["found"], axis=0),
+        helper.make_node("Reshape", ["found", "shape"], ["y"]),
+    ]
+    given = [_array("column", [3], np.int64), _array("refused", hours, np.float64), _array("table", [0.5], np.float64)]
+    return _graph(nodes, [*given, _array("shape", [-1, 1], np.int64)])
+
+
+@cache
 def endless() -> bytes:
     """It loads, and answers never."""
     import onnx

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.serving.bad_models import picky
 from tests.serving.house import House, bundle, ready_house, running
 from tests.serving.inside import Answer, ask, plane_of
 
+from ecluse.adapters.scorer_onnx import OnnxScorer
 from ecluse.core.errors import Unavailable
 from ecluse.serving.http import Application
 from ecluse.serving.plane import Plane
@@ -112,6 +114,16 @@ def test_a_row_that_cannot_be_scored_fails_alone(house: House) -> None:
         assert [answer.code for answer in answers] == ["ok", "scorer_unavailable", "ok"]
         assert scorer.calls == [3, 1, 1, 1]
         assert journal.writes == [2]
+    assert len(house.records()) == 2
+
+
+def test_a_row_at_which_a_compiled_model_fails_fails_alone(house: House) -> None:
+    """What onnxruntime raises is no error of ours by its class."""
+    with plane_of(house) as plane:
+        champion = plane.fleet.champions["churn"]
+        plane.fleet = replace(plane.fleet, champions={"churn": replace(champion, scorer=OnnxScorer(picky(13.0)))})
+        answers = asyncio.run(together(plane, [explicit(12.0), explicit(13.0), explicit(14.0)]))
+        assert [answer.code for answer in answers] == ["ok", "scorer_unavailable", "ok"]
     assert len(house.records()) == 2
 
 
