@@ -90,6 +90,16 @@ def test_values_older_than_the_ttl_are_stale() -> None:
     assert (problem.value.code, problem.value.view) == ("feature_stale", "profile")
 
 
+@pytest.mark.parametrize(("view", "field", "text"), [("support", "tickets", "12"), ("profile", "since", "2024-01-01")])
+def test_text_where_a_number_was_is_refused_by_name(view: str, field: str, text: str) -> None:
+    """As a view declared anew leaves it to the version before: it is no number, even if it looks like one."""
+    rows = stored(day(20))["a"]
+    row = rows[view]
+    with pytest.raises(FeatureProblem) as problem:
+        ask({**rows, view: row._replace(values={**row.values, field: text})}, day(20))
+    assert (problem.value.code, problem.value.view, problem.value.field) == ("feature_missing", view, field)
+
+
 def test_an_event_older_than_the_ttl_is_stale_though_computed_lately() -> None:
     row = OnlineRow({"plan": "Basic", "trial": True, "since": 0}, to_micros(day(60)), to_micros(day(1)))
     with pytest.raises(FeatureProblem) as problem:

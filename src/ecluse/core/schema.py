@@ -57,14 +57,14 @@ class Schema:
 
 def make_encoder(feature: Feature) -> Callable[[Value], float]:
     """What turns a value of the feature into the double a scorer sees: NaN for missing, 0/1 for booleans, the category's position or -1 for
-    one never seen.
+    one never seen. It raises ValueError for text where the feature is no category: text that looks like a number is none.
 
     >>> encode = make_encoder(Feature("plan", "category", ("Basic", "Gold")))
     >>> encode("Gold"), encode("Silver"), encode(None)
     (1.0, -1.0, nan)
     """
     if feature.kind != "category":
-        return lambda value: value if type(value) is float else math.nan if value is None else float(value)
+        return _encode_number
     assert feature.categories is not None
     codes: dict[Value, float] = {category: float(i) for i, category in enumerate(feature.categories)}
 
@@ -74,6 +74,14 @@ def make_encoder(feature: Feature) -> Callable[[Value], float]:
         return codes.get(value if isinstance(value, str) else str(value), -1.0)
 
     return encode_category
+
+
+def _encode_number(value: Value) -> float:
+    if type(value) is float:
+        return value
+    if isinstance(value, str):
+        raise ValueError(f"text {value!r} for a number")
+    return math.nan if value is None else float(value)
 
 
 def encode_value(feature: Feature, value: Value) -> float:

@@ -61,8 +61,12 @@ def make_assemble(schema: Schema) -> Assemble:
             raw, moments, degraded = given, _NO_MOMENTS, _NOTHING
         else:
             raw, moments, degraded = _collect(schema.request, plan, rows, given, now)
-        values = {**raw, **_derived(schema, raw, as_of)} if schema.derived else raw
-        vector = [encode(values[name]) for name, encode in encoders]
+        try:
+            values = {**raw, **_derived(schema, raw, as_of)} if schema.derived else raw
+            vector = [encode(values[name]) for name, encode in encoders]
+        except (ValueError, EcluseError):
+            _refuse_text(plan, raw)
+            raise
         unseen = tuple([name for i, name in categories if vector[i] == UNSEEN])
         return Assembled(vector, raw, moments, degraded, unseen)
 
@@ -159,6 +163,18 @@ def _problem(ttl: int, wanted: list[str], row: OnlineRow | None, now: int) -> tu
     if row.event is None:
         return "feature_missing", wanted[0], "the entity has no live row in the table"
     return None
+
+
+def _refuse_text(plan: tuple[_Plan, ...], raw: Mapping[str, Value]) -> None:
+    """Raises FeatureProblem for text where a version expects a number: the view was declared anew and materialized for another version."""
+    for view in (each.view for each in plan):
+        for name, kind in view.features.items():
+            if kind != "category" and isinstance(raw.get(name), str):
+                why, cure = (
+                    "the stored value is text, the version expects none",
+                    "release a version of the view as it is",
+                )
+                raise FeatureProblem("feature_missing", field=name, view=view.name, why=why, cure=cure)
 
 
 def _derived(schema: Schema, raw: Mapping[str, Value], as_of: int) -> dict[str, Value]:
