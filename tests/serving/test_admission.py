@@ -338,6 +338,15 @@ def test_slow_senders_take_no_memory(tmp_path: Path) -> None:
         assert resident(worker) - before < 64 * 2**20
 
 
+def test_long_hosts_take_no_memory(tmp_path: Path) -> None:
+    """Hosts that were allowed are remembered; what stands behind the colon is the caller's to choose."""
+    with running(ready_house(tmp_path)) as worker:
+        before = resident(worker)
+        for i in range(600):
+            assert worker.call("GET", "/ready", headers={"Host": f"localhost:{i}" + "x" * 50_000})[0] == 200
+        assert resident(worker) - before < 15 * 2**20
+
+
 def resident(worker: Worker) -> int:
     """Bytes of memory the worker holds."""
     pages = Path(f"/proc/{worker.process.pid}/statm").read_text().split()[1]

@@ -23,7 +23,7 @@ _log = logging.getLogger("ecluse.serving")
 _CLOSING = frozenset({"body_too_large", "body_timeout"})
 """What is left of the body of such a request is no next request."""
 
-_REMEMBERED = 1_024
+_REMEMBERED, _HOST_BYTES = 1_024, 255
 
 
 class Application:
@@ -113,7 +113,7 @@ class Application:
         shown = headers.get(b"host", b"")
         if shown not in self._allowed:
             self.hosts.check(headers)
-            if len(self._allowed) < _REMEMBERED:
+            if len(self._allowed) < _REMEMBERED and len(shown) <= _HOST_BYTES:
                 self._allowed.add(shown)
 
     def _identify(self, headers: Mapping[bytes, bytes]) -> KeyGrant:
