@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import tempfile
@@ -204,3 +205,27 @@ def test_connections_that_ask_at_once_get_their_own_answers(house: House) -> Non
             each.close()
         assert worker.stop() == 0
     assert len({record["id"] for record in house.records()}) == len(house.records())
+
+
+def test_one_whose_next_request_is_late_already_does_not_cost_its_neighbours_their_answers(house: House) -> None:
+    """Two requests and the head of a third nobody waits for any more, beside requests of others in the same turn."""
+    body = b'{"user_id": "u1", "gift": true}'
+    good = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    late = good.replace(b"Host", b"X-Request-Timeout-Ms: 0\r\nHost", 1)[: -len(body)]
+    with running(house) as worker, contextlib.ExitStack() as opened:
+        port = int(worker.url.rpartition(":")[2])
+        for _ in range(20):
+            strange, *others = (
+                opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=2)) for _ in range(6)
+            )
+            strange.sendall(good + good + late)
+            for each in others:
+                each.sendall(good)
+            for each in others:
+                assert each.recv(65_536).startswith(b"HTTP/1.1 200")
+            heard = b""
+            while piece := strange.recv(65_536):
+                heard += piece
+            assert (heard.count(b"HTTP/1.1 200"), heard.count(b"HTTP/1.1 408")) == (2, 1)
+        assert worker.stop() == 0
+        assert "Traceback" not in worker.log.read_text()

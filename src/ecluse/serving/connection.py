@@ -65,7 +65,8 @@ class Connection(asyncio.Protocol):
         self._last = False  # no request behind those that wait
         self._deaf, self._broken = False, ""  # nothing is parsed any more, and why
         self._due, self._late = math.inf, "header_timeout"
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._fires = math.inf
         self._readable: asyncio.Event | None = None  # there while the caller reads too slowly
 
     # -- the transport's side
@@ -272,6 +273,9 @@ class Connection(asyncio.Protocol):
                 self._await("slow_reader", KEEP_ALIVE_SECONDS)
                 await self._readable.wait()
             self._write(call, reply)
+            self._busy, self._task = False, None
+            if call.keep_alive and not self._transport.is_closing():
+                self._next(call)
         except BaseException as error:  # an error of ours, or the end: no caller waits for what will not come
             if not self._transport.is_closing():
                 _log.exception("an answer failed", extra={"facts": {"request_id": call.request_id}})
@@ -279,9 +283,8 @@ class Connection(asyncio.Protocol):
             if isinstance(error, Exception):
                 return
             raise
-        self._busy, self._task = False, None
-        if not call.keep_alive or self._transport.is_closing():
-            return
+
+    def _next(self, call: Call) -> None:
         if self._queue:
             self._begin(self._queue.popleft())
         elif self._broken:
@@ -348,16 +351,16 @@ class Connection(asyncio.Protocol):
     def _await(self, late: str, seconds: float) -> None:
         """``late`` is what it will have been when nothing has come ``seconds`` from now."""
         self._late, self._due = late, self._loop.time() + seconds
-        if self._timer is None or self._timer.when() > self._due:
+        if self._fires > self._due:
             self._arm(self._due)
 
     def _arm(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._look)
+        self._fires, self._timer = when, self._loop.call_at(when, self._look)
 
     def _look(self) -> None:
-        self._timer = None
+        self._fires, self._timer = math.inf, None
         now = self._loop.time()
         if now < self._due:
             self._arm(min(self._due, now + KEEP_ALIVE_SECONDS))
