@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from tests.serving.house import House, Worker, bundle, ready_house, running
+from tests.serving.house import House, Worker, bundle, make_house, ready_house, running
 
 from ecluse.adapters.online_sqlite import OnlineSqlite
 from ecluse.testing.load import Traffic
@@ -108,6 +108,20 @@ def test_the_online_store_goes_and_comes_back(house: House) -> None:
         for path in hidden.iterdir():
             path.rename(house.home / path.name)
         worker.wait("ready again", lambda health: health["status"] == "ok")
+        assert worker.predict()[0] == 200
+
+
+def test_a_first_release_waits_for_the_store_though_the_worker_was_there_before(tmp_path: Path) -> None:
+    house = make_house(tmp_path)
+    house.add(1, bundle())
+    house.publish(None)
+    with running(house) as worker:
+        house.publish(1)
+        worker.wait("it is loaded", lambda health: health["models"]["churn"]["serving"] == 1)
+        worker.wait("the store was asked", lambda health: health["online"]["problem"])
+        assert worker.call("GET", "/ready")[2]["code"] == "feature_store_unavailable"
+        house.fill(["u1"])
+        worker.wait("ready", lambda health: health["status"] == "ok")
         assert worker.predict()[0] == 200
 
 

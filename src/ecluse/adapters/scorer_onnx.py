@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from ecluse.core.errors import Corrupt, InvalidInput, Unavailable, Unsupported
+from ecluse.core.errors import Corrupt, InvalidInput, Unsupported
 
 _ROWS = 16_384  # rows scored at once: bounds memory for forests with many classes (trees x classes doubles a row)
 # Protobuf of a tensor's external_data key, without which onnxruntime reads no file; a parser takes a tag and a length written longer, too.
@@ -38,16 +38,12 @@ class OnnxScorer:
         self._run = getattr(self._session, "_sess", self._session).run
 
     def score(self, x: Matrix) -> Matrix:
-        """Answers for the rows of ``x``, [n, K]. Raises InvalidInput for another shape or dtype, Unavailable when the model fails."""
+        """Answers for the rows of ``x``, [n, K]. Raises InvalidInput for another shape or dtype."""
         if x.ndim != 2 or x.shape[1] != self.features or x.dtype != np.float64:
             found = f"{x.dtype} {list(x.shape)} instead of float64 [rows, {self.features}]"
             raise InvalidInput(found, where="scorer", cure="encode the rows with the version's schema")
         if 0 < x.shape[0] <= _ROWS:
-            try:
-                answer: Matrix = self._run(_OUTPUTS, {"x": x}, None)[0]
-            except Exception as error:  # classes of its own, as in _session; its words name its sources
-                what = f"the model fails on such rows ({type(error).__name__})"
-                raise Unavailable(what, where="scorer", cure="roll back to an earlier version") from error
+            answer: Matrix = self._run(_OUTPUTS, {"x": x}, None)[0]
             return answer
         if x.shape[0] == 0:
             return np.empty((0, self.outputs))

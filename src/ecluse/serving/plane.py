@@ -21,7 +21,7 @@ from ecluse.serving.board import Board
 from ecluse.serving.metrics import Metrics
 from ecluse.serving.places import Places
 from ecluse.serving.published import Follower
-from ecluse.serving.scorers import Failure, Fleet, Load, Loaded, next_fleet
+from ecluse.serving.scorers import Failure, Fleet, Load, next_fleet
 from ecluse.serving.turn import Turns
 
 RETRY_SECONDS = 5.0
@@ -106,7 +106,7 @@ class Plane:
                     overdue = bool(self.fleet.failures) and time.monotonic() >= self._retry_at
                     if self.document is not self.fleet.document or overdue:
                         loading = asyncio.create_task(self.load())
-                if self.journal_problem is not None or self.online_problem is not None:
+                if self.started and (self.journal_problem is not None or self.online_problem is not None):
                     await self.probe()
         finally:
             loading.cancel()
@@ -139,7 +139,7 @@ class Plane:
         try:
             if view is not None:
                 await self.parts.online.newest(view)
-            self.online_problem, self.online_answered = None, True
+            self.online_problem, self.online_answered = None, self.online_answered or view is not None
         except EcluseError as error:
             self.online_problem = error.what
         self.metrics.journal_writable.set(self.journal_problem is None)
@@ -152,10 +152,6 @@ class Plane:
         )
         moments = {view: await self.parts.online.newest(view) for view in sorted(views)}
         return {view: (now - moment) / 1e6 for view, moment in moments.items() if moment is not None}
-
-    def champion(self, model: str) -> Loaded | None:
-        """The version that answers for a model now."""
-        return self.fleet.champions.get(model)
 
     def _tell(self, before: Fleet, after: Fleet) -> None:
         self.metrics.generation.set(after.generation)
