@@ -14,7 +14,6 @@ from tests.serving.house import House
 from ecluse.core.settings import Serving
 from ecluse.serving.http import Application
 from ecluse.serving.plane import Plane
-from ecluse.serving.routes import Router
 from ecluse.worker import compose
 
 
@@ -61,8 +60,3 @@ def plane_of(house: House, *, profile: str = "dev", **serving: Any) -> Iterator[
         yield plane
     finally:
         plane.parts.journal.close()
-
-
-def application_of(plane: Plane, router: Router | None = None) -> Application:
-    """The application over it."""
-    return Application(plane, router)

@@ -67,8 +67,8 @@ async def answer_rows(
     """Each row (an object as ``POST /predict`` takes it), answered or refused, in its place.
 
     Only what concerns the whole request is raised: Refused ``empty_batch``, ``batch_too_large``, ``deadline_exceeded``,
-    ``scorer_unavailable``, ``feature_store_unavailable``, ``log_unavailable``; with ``all_or_none`` also the first row's refusal, and then
-    nothing is journaled. O(rows · features).
+    ``scorer_unavailable`` (a scorer process), ``feature_store_unavailable``, ``log_unavailable``; with ``all_or_none`` also the first row's
+    refusal, and then nothing is journaled. O(rows · features).
     """
     check_rows(plane, len(rows))
     if len(call.request_id) > MAX_BASE:

@@ -5,6 +5,7 @@ The journal is written before the answer leaves; a prediction that cannot be jou
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from ecluse.serving.problems import Refused
 from ecluse.serving.scorers import Loaded
 from ecluse.serving.validate import Asked, read_request
 
+_log = logging.getLogger("ecluse.serving")
 _encode = msgspec.json.Encoder().encode
 PROPENSITY = 1.0
 _NO_ROWS: Mapping[str, OnlineRow] = {}
@@ -84,10 +86,13 @@ def run(cases: Sequence[Case]) -> list[list[float] | Refused]:
 def _run_alike(cases: Sequence[Case]) -> list[list[float] | Refused]:
     try:
         rows: list[list[float]] = cases[0].loaded.scorer.score(matrix_of(cases)).tolist()
-    except EcluseError as error:
+    except Exception as error:  # noqa: BLE001 - those of onnxruntime are classes of its own
         if len(cases) > 1:
             return [scores for case in cases for scores in _run_alike([case])]
-        return [Refused("scorer_unavailable", error.what)]
+        if isinstance(error, EcluseError):
+            return [Refused("scorer_unavailable", error.what)]
+        _log.exception("a model failed", extra={"facts": {"request_id": cases[0].request_id}})
+        return [Refused("internal_error", "the model fails on such a row")]
     return [check_finite(case, scores) or scores for case, scores in zip(cases, rows, strict=True)]
 
 
