@@ -32,7 +32,7 @@ from xgboost import XGBClassifier
 
 from ecluse.adapters.scorer_onnx import OnnxScorer
 from ecluse.core.schema import Feature
-from ecluse.training.compile import branches
+from ecluse.training.compile import grow
 from ecluse.training.compile.pipeline import compile_model
 from ecluse.training.encode import encode, model_frame
 
@@ -156,7 +156,7 @@ def check(scaler: Any, few: Any, many: Any, model: Any, weight: float | None, se
     frame = table(300, seed)
     pipeline = fitted(ColumnTransformer(steps, transformer_weights=weights), model, frame)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(branches, "_ROOM", room)
+        patch.setattr(grow, "_ROOM", room)
         compiled = compile_model(pipeline, FEATURES, "binary")
     unseen = frame.head(30).with_columns(few=pl.lit("other"), many=pl.lit(WORDS[-1]))
     rows = pl.concat([frame, unseen, edges(compiled, frame)])

@@ -9,17 +9,16 @@ a node never takes NaN: onnxruntime joins two of them that lead to equal leaves,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from ecluse.training.compile.tree import Split, Tree
+from ecluse.training.compile.tree import Bools, Doubles, Ints, Split
 
 LEQ, MEMBER = 0, 6
 """Modes of nodes, as ``TreeEnsemble`` numbers them."""
-
-_GROWTH, _ROOM = 1.5, 1000  # copies are worth it up to this many nodes for each of the trees, and some
 
 
 class Span(NamedTuple):
@@ -30,8 +29,8 @@ class Span(NamedTuple):
     missing: bool
 
 
-_PLAIN = ((True, False), (False, True))
-_ANYTHING = Span(-np.inf, np.inf, True)
+ANYTHING = Span(-np.inf, np.inf, True)
+"""A column of which nothing is known."""
 Region = Mapping[int, Span]
 """Columns of which more is known than nothing."""
 
@@ -49,7 +48,7 @@ class Fork(NamedTuple):
     false: bool | None
 
 
-def decide(split: Split, span: Span = _ANYTHING, *, sets: bool = False) -> bool | Fork:
+def decide(split: Split, span: Span = ANYTHING, *, sets: bool = False) -> bool | Fork:
     """How to ask for a split where the column lies within ``span``: not at all (it goes left: True or False), or by a node.
 
     >>> decide(Split(0, (3.0,), (True, False), missing=False))
@@ -57,7 +56,7 @@ def decide(split: Split, span: Span = _ANYTHING, *, sets: bool = False) -> bool 
     >>> decide(Split(0, (3.0,), (True, False), missing=False), Span(4.0, 9.0, False))
     False
     """
-    if len(split.left) == 2 and span is _ANYTHING and split.left[0] != split.left[1]:  # most are of this kind
+    if len(split.left) == 2 and span is ANYTHING and split.left[0] != split.left[1]:
         return Fork(split.cuts[0], (), split.missing == split.left[0], *split.left)
     pieces = [i for i in range(len(split.left)) if _meets(split.cuts, i, span)]
     flags = [split.left[i] for i in pieces]
@@ -86,121 +85,53 @@ def accepted(refusals: Iterable[Split]) -> dict[int, Span]:
         kept = [i for i, left in enumerate(split.left) if left] or [0]
         low = split.cuts[kept[0] - 1] if kept[0] else -np.inf
         high = split.cuts[kept[-1]] if kept[-1] < len(split.cuts) else np.inf
-        before = region.get(split.column, _ANYTHING)
+        before = region.get(split.column, ANYTHING)
         region[split.column] = Span(max(low, before.low), min(high, before.high), split.missing and before.missing)
     return region
 
 
-@dataclass
+@dataclass(frozen=True)
 class Branches:
-    """The arrays of a TreeEnsemble while trees are added; ``sets``: nodes may compare with sets of values."""
+    """The arrays of a TreeEnsemble: over its nodes, its leaves (``weights`` and ``targets``) and its trees (``roots``).
 
+    ``children`` [nodes, 4]: true, is that a leaf, false, is that a leaf. ``members``: sets in the order of their nodes, each
+    ended by NaN. ``sets``: nodes may compare with sets of values.
+    """
+
+    features: Ints
+    cuts: Doubles
+    modes: npt.NDArray[np.uint8]
+    children: Ints
+    missing: Bools
+    members: Doubles
+    roots: Ints
+    weights: npt.NDArray[np.floating]
+    targets: Ints
     sets: bool = False
-    features: list[int] = field(default_factory=list)
-    cuts: list[float] = field(default_factory=list)
-    modes: list[int] = field(default_factory=list)
-    children: list[list[int]] = field(default_factory=list)  # true, is a leaf, false, is a leaf
-    missing: list[bool] = field(default_factory=list)
-    members: list[float] = field(default_factory=list)  # sets in the order of their nodes, each ended by NaN
-    roots: list[int] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)
-    targets: list[int] = field(default_factory=list)
-
-    def add(self, tree: Tree, splits: Sequence[Split | None], region: Region, target: int) -> None:
-        """Append a tree; O(its nodes and copies)."""
-        known = {split.column for split in splits if split and len(split.cuts) > 1} | set(region)
-        left, right = tree.left.tolist(), tree.right.tolist()
-        leaves: dict[int, int] = {}
-        self.roots.append(len(self.features))
-        pending: list[tuple[int, Region, int, int]] = [(0, region, -1, 0)]
-        while pending:
-            node, held, parent, side = pending.pop()
-            fork: bool | Fork = True
-            split = splits[node]
-            if split is not None and split.column not in known and split.left in _PLAIN:
-                place = self._plain(split, parent, side)
-                true, false = (left, right) if split.left[0] else (right, left)
-                pending += [(true[node], held, place, 0), (false[node], held, place, 1)]
-                continue
-            while (split := splits[node]) is not None:
-                fork = decide(split, held.get(split.column, _ANYTHING), sets=self.sets)
-                if not isinstance(fork, bool):
-                    break
-                node = left[node] if fork else right[node]
-            if split is None or isinstance(fork, bool):
-                self._hang(parent, side, self._leaf(leaves, tree, node, target), leaf=True)
-                continue
-            place = self._node(split.column, fork)
-            self._hang(parent, side, place, leaf=False)
-            after = _after(held, split.column, fork) if split.column in known else (held, held)
-            for k, way in enumerate((fork.true, fork.false)):
-                pending.append((node if way is None else left[node] if way else right[node], after[k], place, k))
-
-    def _plain(self, split: Split, parent: int, side: int) -> int:
-        """A split of one cut of a column of which nothing is known, as most are: what :func:`decide` says of it, without asking."""
-        place = len(self.features)
-        self.features.append(split.column)
-        self.cuts.append(split.cuts[0])
-        self.modes.append(LEQ)
-        self.missing.append(split.missing == split.left[0])
-        self.children.append([0, 0, 0, 0])
-        if parent >= 0:
-            self.children[parent][2 * side] = place
-        return place
-
-    def _node(self, column: int, fork: Fork) -> int:
-        self.features.append(column)
-        self.cuts.append(fork.cut)
-        self.modes.append(MEMBER if fork.members else LEQ)
-        self.missing.append(fork.missing)
-        self.children.append([0, 0, 0, 0])
-        self.members += [*fork.members, np.nan] if fork.members else []
-        return len(self.features) - 1
-
-    def _leaf(self, leaves: dict[int, int], tree: Tree, node: int, target: int) -> int:
-        if node not in leaves:
-            leaves[node] = len(self.weights)
-            self.weights.append(tree.value[node])
-            self.targets.append(target)
-        return leaves[node]
-
-    def _hang(self, parent: int, side: int, child: int, *, leaf: bool) -> None:
-        if parent >= 0:
-            self.children[parent][2 * side : 2 * side + 2] = [child, int(leaf)]
-        elif leaf:  # a tree of one leaf: a node with that leaf on both sides
-            self._node(0, Fork(0.0, (), True, True, True))
-            self.children[-1] = [child, 1, child, 1]
 
 
-def grown(
-    trees: Sequence[Tree], splits: Sequence[Sequence[Split | None]], region: Region, targets: Sequence[int]
-) -> Branches:
-    """All trees, by cuts alone unless that takes many more nodes than the trees have."""
-    branches, room = Branches(), float(_ROOM)
-    for tree, nodes, target in zip(trees, splits, targets, strict=True):
-        branches.add(tree, nodes, region, target)
-        room += _GROWTH * np.count_nonzero(~tree.leaf)
-        if len(branches.features) > room:
-            break
-    else:
-        return branches
-    branches = Branches(sets=True)
-    for tree, nodes, target in zip(trees, splits, targets, strict=True):
-        branches.add(tree, nodes, region, target)
-    return branches
+def together(parts: Sequence[Branches]) -> Branches:
+    """Several as one, in their order; linear in their nodes."""
+    nodes = np.cumsum([0, *(len(part.features) for part in parts)])
+    leaves = np.cumsum([0, *(len(part.weights) for part in parts)])
+    moved = [
+        part.children + np.where(part.children[:, [1, 1, 3, 3]] == 1, leaf, node) * np.array([1, 0, 1, 0])
+        for part, node, leaf in zip(parts, nodes, leaves, strict=False)
+    ]
+    return Branches(
+        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.cuts for part in parts]),
+        np.concatenate([part.modes for part in parts]),
+        np.concatenate(moved),
+        np.concatenate([part.missing for part in parts]),
+        np.concatenate([part.members for part in parts]),
+        np.concatenate([part.roots + node for part, node in zip(parts, nodes, strict=False)]),
+        np.concatenate([part.weights for part in parts]),
+        np.concatenate([part.targets for part in parts]),
+        parts[0].sets,
+    )
 
 
 def _meets(cuts: tuple[float, ...], piece: int, span: Span) -> bool:
     starts_below = piece == 0 or cuts[piece - 1] < span.high
     return starts_below and (piece == len(cuts) or cuts[piece] > span.low or span.low == -np.inf)
-
-
-def _after(region: Region, column: int, fork: Fork) -> tuple[Region, Region]:
-    """What is known on the true and on the false side."""
-    span = region.get(column, _ANYTHING)
-    true, false = span.missing and fork.missing, span.missing and not fork.missing
-    if fork.members:
-        spans = Span(span.low, span.high, true), Span(span.low, span.high, false)
-    else:
-        spans = Span(span.low, min(span.high, fork.cut), true), Span(max(span.low, fork.cut), span.high, false)
-    return {**region, column: spans[0]}, {**region, column: spans[1]}

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,8 @@ import numpy.typing as npt
 from ecluse.training.compile.column import Column, Columns
 from ecluse.training.compile.columns import matrix
 from ecluse.training.compile.graph import FLOAT, Graph
-from ecluse.training.compile.tree import Bools, Split, Tree
-
-Doubles = npt.NDArray[np.float64]
-Pieces = tuple[tuple[float, ...], tuple[bool, ...]]
-"""Cuts of the number line and, for each piece between them, whether it goes left."""
+from ecluse.training.compile.passing import last_passing
+from ecluse.training.compile.tree import Bools, Doubles, Ints, Split, Splits, Tree
 
 
 @dataclass(frozen=True)
@@ -42,15 +40,25 @@ class Place:
     column: Column | None = None
 
 
+class Nodes(NamedTuple):
+    """The nodes that ask for one column and send NaN to one side, and their different ``limits``: node i has ``limits[which[i]]``."""
+
+    place: Place
+    missing_left: bool
+    nodes: Ints
+    limits: npt.NDArray[np.floating]
+    which: Ints
+
+
 @dataclass(frozen=True)
 class Folded:
-    """The matrix ``x`` that trees read, the split of each node of each tree (None at leaves), and rows that answer NaN.
+    """The matrix ``x`` that trees read, the splits of all their nodes, and rows that answer NaN.
 
     ``refusals`` go right where a row answers NaN; ``new`` are those that nothing in the graph answers yet.
     """
 
     x: str
-    splits: tuple[tuple[Split | None, ...], ...]
+    splits: Splits
     refusals: tuple[Split, ...]
     new: tuple[Split, ...]
 
@@ -59,10 +67,10 @@ def fold(graph: Graph, columns: Columns, trees: Sequence[Tree], *, strict: bool 
     """The splits of ``trees`` over ``columns``, as splits over ``x`` wherever a column is a function of one of ``x``.
 
     ``strict``: left is below a threshold, not up to it. Trees in single precision read single-precision columns.
-    O(splits · 64 · nodes of the encoders).
+    O(different splits · 72 · nodes of the encoders + nodes · log(nodes)).
     """
     single = trees[0].value.dtype == np.float32
-    used = sorted({int(i) for tree in trees for i in tree.feature[~tree.leaf]})
+    used = np.unique(np.concatenate([tree.feature[~tree.leaf] for tree in trees])).tolist()
     with_sets = {columns[int(tree.feature[node])] for tree in trees for node in tree.sets}
     asked = dict.fromkeys(columns[i] for i in used)
     places = places_of(graph, [column for column in asked if _foldable(column, single, column in with_sets)])
@@ -71,9 +79,7 @@ def fold(graph: Graph, columns: Columns, trees: Sequence[Tree], *, strict: bool 
     first = graph.widths["x"] if new or not kept or len(kept) < len(used) else 0
     found = {i: places[columns[i]] for i in used if i not in kept}
     found |= {i: Place(first + position) for position, i in enumerate(kept)}
-    cut = _cut(graph, found, trees, strict)
-    made: dict[tuple[int, float, bool], Split] = {}
-    splits = tuple(tuple(_splits(tree, found, cut, strict, made)) for tree in trees)
+    splits = _splits(graph, found, trees, strict)
     x = _input(graph, first, tuple(columns[i] for i in kept), single)
     return Folded(x, splits, known if first else (), new)
 
@@ -166,87 +172,100 @@ def _input(graph: Graph, first: int, kept: Columns, single: bool) -> str:
     return graph.node("Cast", x, to=FLOAT) if single else x
 
 
-def _cut(
-    graph: Graph, places: Mapping[int, Place], trees: Sequence[Tree], strict: bool
-) -> dict[tuple[int, float], Pieces]:
-    """By column and threshold, the pieces of each rising or falling column."""
-    found: dict[tuple[int, float], Pieces] = {}
-    questions: dict[int, tuple[Column, Doubles, bool]] = {}
-    for i, place in places.items():
-        if place.column is None:
-            continue
-        limits = np.unique(np.concatenate([_limits(tree, strict)[tree.feature == i] for tree in trees]))
-        low, high = place.values
-        inner = (min(low, high) <= limits) & (limits < max(low, high))
-        found |= {(i, float(t)): ((), (bool(low <= t),)) for t in limits[~inner]}
-        if inner.any():
-            questions[i] = (place.column, limits[inner], low < high)
-    for (i, (_, limits, rising)), cuts in zip(
-        questions.items(), _bisected(graph, list(questions.values())), strict=True
-    ):
-        found |= {(i, float(t)): ((float(cut),), (rising, not rising)) for t, cut in zip(limits, cuts, strict=True)}
-    return found
+def _splits(graph: Graph, places: Mapping[int, Place], trees: Sequence[Tree], strict: bool) -> Splits:
+    """The splits of all nodes: of one cut wherever numbers are compared, else tables."""
+    leaf = np.concatenate([tree.leaf for tree in trees])
+    column, table = np.full(len(leaf), -1), np.full(len(leaf), -1)
+    cut, below, missing = np.zeros(len(leaf)), np.zeros(len(leaf), dtype=bool), np.zeros(len(leaf), dtype=bool)
+    tables: list[Split] = []
+    groups = _groups(trees, places, strict)
+    for (place, missing_left, nodes, limits, which), cuts in zip(groups, _cuts(graph, groups), strict=True):
+        strays = np.full(len(limits), missing_left) if np.isnan(place.missing) else place.missing <= limits
+        column[nodes], cut[nodes], missing[nodes] = place.input, cuts[which], strays[which]
+        below[nodes] = place.column is None or place.values[0] < place.values[1]
+        odd = np.flatnonzero(np.isnan(cuts))
+        numbers = np.full(len(limits), -1)
+        numbers[odd] = len(tables) + np.arange(len(odd))
+        table[nodes] = numbers[which]
+        tables += [_split(place, limit, missing_left) for limit in limits[odd].tolist()]
+    for node, feature, flags in _sets(trees):
+        column[node], table[node] = places[feature].input, len(tables)
+        tables.append(_set_split(places[feature], flags))
+    return Splits(column, cut, below, missing, table, tuple(tables))
+
+
+def _groups(trees: Sequence[Tree], places: Mapping[int, Place], strict: bool) -> list[Nodes]:
+    """All nodes but those over sets. Of limits that are equal (0.0 and -0.0) the first counts."""
+    feature, missing, limits = (
+        np.concatenate(parts)
+        for parts in zip(*((tree.feature, tree.missing_left, _limits(tree, strict)) for tree in trees), strict=True)
+    )
+    asks = ~np.concatenate([tree.leaf for tree in trees])
+    asks[[node for node, _, _ in _sets(trees)]] = False
+    nodes = np.flatnonzero(asks)
+    keys = 2 * feature[nodes] + missing[nodes]
+    order = np.argsort(keys, kind="stable")
+    groups = []
+    for part in np.split(nodes[order], np.flatnonzero(np.diff(keys[order])) + 1) if len(nodes) else []:
+        different, _, which = np.unique(
+            limits[part], return_index=True, return_inverse=True
+        )  # the index: for the first
+        groups.append(Nodes(places[int(feature[part[0]])], bool(missing[part[0]]), part, different, which))
+    return groups
+
+
+def _sets(trees: Sequence[Tree]) -> list[tuple[int, int, Bools]]:
+    """The nodes over sets: position among all nodes, feature and flags."""
+    starts = np.cumsum([0, *(len(tree.leaf) for tree in trees)]).tolist()
+    return [
+        (start + node, int(tree.feature[node]), flags)
+        for start, tree in zip(starts, trees, strict=False)
+        for node, flags in tree.sets.items()
+        if not tree.leaf[node]
+    ]
 
 
 def _limits(tree: Tree, strict: bool) -> npt.NDArray[np.floating]:
     """Thresholds up to which a row goes left."""
-    limits = np.nextafter(tree.threshold, -np.inf, dtype=tree.threshold.dtype) if strict else tree.threshold
-    return np.where(tree.leaf, 0.0, limits)
+    return np.nextafter(tree.threshold, -np.inf, dtype=tree.threshold.dtype) if strict else tree.threshold
 
 
-def _bisected(graph: Graph, questions: Sequence[tuple[Column, Doubles, bool]]) -> list[Doubles]:
-    """The last double at which a column passes each of its thresholds: the first end passes, the last does not."""
-    ends = _keys(np.array([-np.inf, np.inf]))
-    lows = [np.full(len(limits), ends[0]) for _, limits, _ in questions]
-    highs = [np.full(len(limits), ends[1]) for _, limits, _ in questions]
-    for _ in range(64 if questions else 0):
-        middles = [(low >> 1) + (high >> 1) + (low & high & 1) for low, high in zip(lows, highs, strict=True)]
-        asked = [(column, _doubles(middle)) for (column, _, _), middle in zip(questions, middles, strict=True)]
-        for k, values in enumerate(_ask(graph, asked)):
-            passes = (values <= questions[k][1]) == questions[k][2]
-            lows[k], highs[k] = np.where(passes, middles[k], lows[k]), np.where(passes, highs[k], middles[k])
-    return [_doubles(low) for low in lows]
+def _cuts(graph: Graph, groups: Sequence[Nodes]) -> list[Doubles]:
+    """The one cut that each limit of each group makes of the numbers of ``x``; NaN where it makes none or several."""
+    cuts = [
+        group.limits.astype(np.float64)
+        if group.place.cuts is None and group.place.column is None
+        else np.full(len(group.limits), np.nan)
+        for group in groups
+    ]
+    asked: list[tuple[Column, Bools, Doubles, Nodes]] = []
+    for group, found in zip(groups, cuts, strict=True):
+        if group.place.column is not None:
+            ends = group.place.values
+            inner = (min(ends) <= group.limits) & (group.limits < max(ends))
+            if inner.any():
+                asked.append((group.place.column, inner, found, group))
+    if not asked:
+        return cuts
+
+    def ask(values: Sequence[Doubles]) -> list[Doubles]:
+        return _ask(graph, [(column, part) for (column, *_), part in zip(asked, values, strict=True)])
+
+    rising = [group.place.values[0] < group.place.values[1] for *_, group in asked]
+    told = last_passing(ask, [group.limits[inner].astype(np.float64) for _, inner, _, group in asked], rising)
+    for (_, inner, found, _), passing in zip(asked, told, strict=True):
+        found[inner] = passing
+    return cuts
 
 
-def _keys(values: Doubles) -> npt.NDArray[np.int64]:
-    """Doubles as integers in the same order."""
-    bits = values.view(np.int64)
-    return np.where(bits >= 0, bits, np.iinfo(np.int64).min - bits)
+def _split(place: Place, limit: float, missing_left: bool) -> Split:
+    """A split that is a table: of the values between cuts, or of all numbers alike."""
 
-
-def _doubles(keys: npt.NDArray[np.int64]) -> Doubles:
-    bits = np.where(keys >= 0, keys, np.iinfo(np.int64).min - keys)
-    return bits.view(np.float64)
-
-
-def _splits(
-    tree: Tree,
-    places: Mapping[int, Place],
-    cut: Mapping[tuple[int, float], Pieces],
-    strict: bool,
-    made: dict[tuple[int, float, bool], Split],
-) -> list[Split | None]:
-    """The split of each node; ``made`` keeps those of equal nodes."""
-    limits = _limits(tree, strict)
-    splits: list[Split | None] = [None] * len(tree.leaf)
-    for node in np.flatnonzero(~tree.leaf).tolist():
-        i, limit, missing = int(tree.feature[node]), float(limits[node]), bool(tree.missing_left[node])
-        if node in tree.sets:
-            splits[node] = _set_split(places[i], tree.sets[node])
-            continue
-        if (i, limit, missing) not in made:
-            made[i, limit, missing] = _split(places[i], limit, missing, cut.get((i, limit), ((limit,), (True, False))))
-        splits[node] = made[i, limit, missing]
-    return splits
-
-
-def _split(place: Place, limit: float, missing_left: bool, pieces: Pieces) -> Split:
     def left(value: float) -> bool:
         return missing_left if np.isnan(value) else value <= limit
 
-    if place.cuts is not None:
-        pieces = place.cuts, tuple(map(left, place.values))
-    return Split(place.input, *pieces, missing=left(place.missing), whole=place.whole)
+    values = place.values[:1] if place.cuts is None else place.values
+    return Split(place.input, place.cuts or (), tuple(map(left, values)), left(place.missing), place.whole)
 
 
 def _set_split(place: Place, flags: Bools) -> Split:

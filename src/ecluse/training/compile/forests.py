@@ -26,13 +26,13 @@ def forest(graph: Graph, model: Any, columns: Columns) -> Answer:
         raise unsupported(model, f"{model.n_outputs_} outputs", "fit one model per output")
     columns = _single(graph, columns, model)
     classes = getattr(model, "classes_", None)
-    trees = [_tree(member.tree_) for member in members]
+    count = len(members)
     if classes is None or len(classes) == 2:
         column = 0 if classes is None else 1
-        total = ensemble(graph, columns, [_tree(m.tree_, column) for m in members], [0] * len(trees))
+        total = ensemble(graph, columns, [_tree(member.tree_, column) for member in members], [0] * count)
     else:
-        total = leaf_rows(graph, columns, trees)
-    mean = total if len(trees) == 1 else graph.node("Div", total, graph.constant(np.array(float(len(trees)))))
+        total = leaf_rows(graph, columns, [_tree(member.tree_) for member in members])
+    mean = total if count == 1 else graph.node("Div", total, graph.constant(np.array(float(count))))
     return Answer(mean, classes=classes)
 
 

@@ -176,6 +176,8 @@ def _ports(model: onnx.ModelProto) -> tuple[Port, tuple[Port, ...]]:
 def _attribute(name: str, value: Attribute) -> onnx.AttributeProto:
     if isinstance(value, np.ndarray):
         value = numpy_helper.from_array(value)
+    if isinstance(value, list):  # of a forest: the helper would look at each of them several times
+        return onnx.AttributeProto(name=name, type=onnx.AttributeProto.INTS, ints=value)
     attribute: onnx.AttributeProto = helper.make_attribute(name, value)
     return attribute
 
@@ -196,6 +198,9 @@ def _renamed(nodes: list[onnx.NodeProto], old: str, new: str) -> list[onnx.NodeP
         return [*nodes, onnx.NodeProto(op_type="Identity", input=[old], output=[new])]
     copies = []
     for node in nodes:
+        if old not in (*node.input, *node.output):
+            copies.append(node)
+            continue
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         copy.input[:] = [new if name == old else name for name in node.input]

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ecluse.training.compile.branches import Branches
 from ecluse.training.compile.column import Columns
 from ecluse.training.compile.fold import places_of, refusals
 from ecluse.training.compile.graph import Graph
-from ecluse.training.compile.tree import Split, Tree
+from ecluse.training.compile.grow import grow
+from ecluse.training.compile.tree import Split, Splits, Tree
 from ecluse.training.compile.trees import add_guards, node_of
 
 Doubles = npt.NDArray[np.float64]
@@ -36,13 +36,11 @@ def weighted_tables(graph: Graph, columns: Columns, weights: Doubles, base: Doub
 
     O(K · log(words)) a column of ``x`` and row. Rows the graph refuses are NaN.
     """
-    branches = Branches()
-    for table in _tables(graph, columns, weights):
-        for k in range(len(base)):
-            tree, splits = _tree(table, k, base[k] if k not in branches.targets else 0.0)
-            branches.add(tree, splits, {}, k)
-    add_guards(branches, refusals(graph)[1], len(base), base.dtype)
-    return node_of(graph, "x", branches, base.dtype)
+    tables = _tables(graph, columns, weights)
+    made = [_tree(table, k, base[k] if i == 0 else 0.0) for i, table in enumerate(tables) for k in range(len(base))]
+    splits = Splits.of([split for _, asked in made for split in asked])
+    branches = grow([tree for tree, _ in made], splits, {}, [*range(len(base))] * len(tables))
+    return node_of(graph, "x", add_guards(branches, refusals(graph)[1], len(base), base.dtype), base.dtype)
 
 
 def _tables(graph: Graph, columns: Columns, weights: Doubles) -> list[Table]:

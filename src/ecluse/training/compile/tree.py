@@ -1,15 +1,17 @@
-"""Tree: a decision tree as arrays, and Split: which values of its column one of its nodes sends left."""
+"""Tree: a decision tree as arrays, Split: which values of its column one of its nodes sends left, Splits: those of many nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -43,3 +45,40 @@ class Split:
     left: tuple[bool, ...]
     missing: bool
     whole: bool = False
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The splits of all nodes of some trees, tree after tree, as parallel arrays; ``column`` is -1 at leaves.
+
+    Most have one ``cut``: numbers up to it go left where ``below``, the others where not. Those that differ stand in
+    ``tables``, at position ``table`` (-1: none). ``missing`` is where NaN goes left.
+    """
+
+    column: Ints
+    cut: Doubles
+    below: Bools
+    missing: Bools
+    table: Ints
+    tables: tuple[Split, ...] = ()
+
+    @classmethod
+    def of(cls, splits: Sequence[Split | None]) -> Self:
+        """All of them as tables; None at leaves.
+
+        >>> Splits.of([Split(3, (0.5,), (True, False), missing=True), None, None]).column.tolist()
+        [3, -1, -1]
+        """
+        held = [split for split in splits if split is not None]
+        inner = np.array([split is not None for split in splits])
+        none = np.zeros(len(splits), dtype=bool)
+        column, table = np.full(len(splits), -1), np.full(len(splits), -1)
+        column[inner], table[inner] = [split.column for split in held], np.arange(len(held))
+        return cls(column, np.zeros(len(splits)), none, none.copy(), table, tuple(held))
+
+    def part(self, start: int, end: int) -> Splits:
+        """Those of some of the nodes."""
+        rows = slice(start, end)
+        return Splits(
+            self.column[rows], self.cut[rows], self.below[rows], self.missing[rows], self.table[rows], self.tables
+        )

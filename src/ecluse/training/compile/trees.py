@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ecluse.training.compile.branches import Branches, accepted, grown
+from ecluse.training.compile.branches import Branches, accepted, together
 from ecluse.training.compile.column import Columns
 from ecluse.training.compile.fold import fold
 from ecluse.training.compile.graph import INT64, ML, Graph
-from ecluse.training.compile.tree import Split, Tree
+from ecluse.training.compile.grow import grow, grown
+from ecluse.training.compile.tree import Split, Splits, Tree
 
 
 def ensemble(
@@ -33,7 +34,7 @@ def ensemble(
     count = max(targets) + 1
     based = [_scaled(tree, scale) for tree in _based(trees, targets, np.broadcast_to(base, count))]
     branches = grown(based, folded.splits, accepted(folded.refusals), targets)
-    add_guards(branches, folded.new, count, trees[0].value.dtype)
+    branches = add_guards(branches, folded.new, count, trees[0].value.dtype)
     return node_of(graph, folded.x, branches, trees[0].value.dtype)
 
 
@@ -56,25 +57,23 @@ def leaf_rows(graph: Graph, columns: Columns, trees: Sequence[Tree]) -> str:
         rows.append(held)
         start += len(held)
     branches = grown(numbered[: len(trees)], folded.splits, accepted(folded.refusals), range(len(trees)))
-    for k, split in enumerate(folded.new, len(trees)):
-        branches.add(numbered[k], (split, None, None), {}, k)
+    branches = _guarded(branches, numbered[len(trees) :], folded.new, range(len(trees), len(numbered)))
     ids_name = graph.node("Cast", node_of(graph, folded.x, branches, np.dtype(np.float64)), to=INT64)
     picked = graph.node("Gather", graph.constant(np.concatenate(rows)), ids_name, axis=0)
     return graph.node("ReduceSum", picked, graph.constant(np.array([1])), keepdims=0, width=width)
 
 
-def add_guards(branches: Branches, refusals: Sequence[Split], count: int, dtype: np.dtype[np.floating]) -> None:
-    """Trees that make all ``count`` answers NaN for the rows that ``refusals`` send right."""
-    for split in refusals:
-        for target in range(count):
-            branches.add(_guard(dtype), (split, None, None), {}, target)
+def add_guards(branches: Branches, refusals: Sequence[Split], count: int, dtype: np.dtype[np.floating]) -> Branches:
+    """With trees that make all ``count`` answers NaN for the rows that ``refusals`` send right."""
+    asked = [split for split in refusals for _ in range(count)]
+    return _guarded(branches, [_guard(dtype)] * len(asked), asked, [*range(count)] * len(refusals))
 
 
 def node_of(graph: Graph, x: str, branches: Branches, dtype: np.dtype[np.floating]) -> str:
     """The TreeEnsemble node."""
-    count = max(branches.targets) + 1
-    children = np.array(branches.children, dtype=np.int64)
-    sets = {"membership_values": np.array(branches.members, dtype=dtype)} if branches.members else {}
+    count = int(branches.targets.max()) + 1
+    children = branches.children
+    sets = {"membership_values": branches.members.astype(dtype)} if len(branches.members) else {}
     return graph.node(
         "TreeEnsemble",
         x,
@@ -83,17 +82,17 @@ def node_of(graph: Graph, x: str, branches: Branches, dtype: np.dtype[np.floatin
         n_targets=count,
         aggregate_function=1,  # sum
         post_transform=0,
-        tree_roots=branches.roots,
-        nodes_modes=np.array(branches.modes, dtype=np.uint8),
-        nodes_featureids=branches.features,
-        nodes_splits=np.array(branches.cuts, dtype=dtype),
+        tree_roots=branches.roots.tolist(),
+        nodes_modes=branches.modes,
+        nodes_featureids=branches.features.tolist(),
+        nodes_splits=branches.cuts.astype(dtype),
         nodes_truenodeids=children[:, 0].tolist(),
         nodes_trueleafs=children[:, 1].tolist(),
         nodes_falsenodeids=children[:, 2].tolist(),
         nodes_falseleafs=children[:, 3].tolist(),
-        nodes_missing_value_tracks_true=list(map(int, branches.missing)),
-        leaf_targetids=branches.targets,
-        leaf_weights=np.array(branches.weights, dtype=dtype),
+        nodes_missing_value_tracks_true=branches.missing.astype(np.int64).tolist(),
+        leaf_targetids=branches.targets.tolist(),
+        leaf_weights=branches.weights.astype(dtype),
         **sets,
     )
 
@@ -110,6 +109,14 @@ def _based(trees: Sequence[Tree], targets: Sequence[int], base: npt.NDArray[np.f
 
 def _scaled(tree: Tree, scale: float) -> Tree:
     return tree if scale == 1.0 else replace(tree, value=tree.value * tree.value.dtype.type(scale))
+
+
+def _guarded(branches: Branches, guards: Sequence[Tree], refusals: Sequence[Split], targets: Sequence[int]) -> Branches:
+    """With a tree for each refusal."""
+    if not refusals:
+        return branches
+    splits = Splits.of([split for refusal in refusals for split in (refusal, None, None)])
+    return together([branches, grow(guards, splits, {}, targets, sets=branches.sets)])
 
 
 def _guard(dtype: np.dtype[np.floating]) -> Tree:
