@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from ecluse import resident
 from ecluse.app import open_app
 from ecluse.core.errors import DeclarationError
+from ecluse.core.event import Event, LedgerRow
 from ecluse.core.loop_settings import Loop
+from ecluse.loop import resident as turns
 from ecluse.loop.resident import Memory, step
 from ecluse.resident import Declared
 
@@ -87,3 +90,15 @@ def test_what_fails_is_told_once_tried_again_and_stops_nothing(root: Path, caplo
         step(app.world, project, settings, Idle(), [], memory)
     assert memory.troubles == {}
     assert [record.message for record in caplog.records] == ["failed", "well again"]
+
+
+def test_training_processes_are_made_ready_after_a_release_not_beside_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, warmed = open_app(root), []
+    told = [LedgerRow(1, Event("version.promoted", datetime(2024, 1, 1, tzinfo=UTC), "loop", "churn", 2), "", "")]
+    monkeypatch.setattr(turns, "react", lambda world, settings, durable: [told.pop()] if told else [])
+    monkeypatch.setattr(turns, "keep_warm", lambda *given: warmed.append(len(told)))
+    for expected in (0, 1):
+        step(app.world, app.project, app.settings, Idle(), [], Memory())
+        assert len(warmed) == expected

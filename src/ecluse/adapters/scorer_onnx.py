@@ -51,7 +51,8 @@ class OnnxScorer:
 
 
 def _session(model: bytes) -> ort.InferenceSession:
-    if _EXTERNAL.search(model):  # found before onnxruntime could open the file it names
+    # found before onnxruntime could open the file it names; the pattern is slow on models of many megabytes without the word
+    if b"location" in model and _EXTERNAL.search(model):
         raise Unsupported("a model with external data", where="scorer", cure="export it with its weights inside")
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -49,8 +49,8 @@ def step(
 ) -> Sequence[LedgerRow]:
     """One turn: sources (with ``drops``), monitors that are due, then every event nobody has handled; the rows the loop added.
 
-    ``durable`` must know the work ``handle`` bound to the same ``warm`` list, which is filled up again at the end. Never raises an
-    EcluseError: what went wrong is logged, and the next turn tries again.
+    ``durable`` must know the work ``handle`` bound to the same ``warm`` list, which is filled up again at the end of a turn that released
+    nothing. Never raises an EcluseError: what went wrong is logged, and the next turn tries again.
     """
     if drops is not None and settings.sources:
         _attempt(memory, "sources", lambda: _arrive(world, project, settings, drops, memory))
@@ -58,7 +58,10 @@ def step(
         _attempt(memory, f"monitor {model.name}", lambda name=model.name: _watch(world, settings, name, memory))  # type: ignore[misc]
     rows: list[LedgerRow] = []
     _attempt(memory, "react", lambda: rows.extend(react(world, settings, durable)))
-    if settings.loop.warm:
+    released = any(row.event.kind == "version.promoted" for row in rows)
+    if (
+        settings.loop.warm and not released
+    ):  # then the cores are for the workers that take the new version up: the next turn will do
         _attempt(memory, "warm", lambda: keep_warm(world, project, settings, warm))
     for row in rows:
         event = row.event
