@@ -255,13 +255,14 @@ def _decided(splits: Splits, tables: Tables, front: Front, slot: Ints) -> Forks:
     low, high, missing = front.low[row, slot], front.high[row, slot], front.missing[row, slot]
     node = front.node
     forks = _of_one_cut(splits.cut[node], splits.below[node], splits.missing[node], low, high, missing)
+    arrays: tuple[npt.NDArray[Any], ...] = forks
     held = splits.table[node] >= 0
     if held.any():
         told = tables.decide(splits.table[node][held], low[held], high[held], missing[held])
-        for array, answers in zip(forks, told, strict=True):
+        for array, answers in zip(arrays, told, strict=True):
             array[held] = answers
     lone = splits.column[node] < 0
-    for array, answer in zip(forks, (True, 0.0, -1, True, _AGAIN, _AGAIN), strict=True):
+    for array, answer in zip(arrays, (True, 0.0, -1, True, _AGAIN, _AGAIN), strict=True):
         array[lone] = answer
     return forks
 
