@@ -8,6 +8,7 @@ another. Stopped in the middle of something it waits a little, then leaves: what
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import os
 import signal
@@ -112,19 +113,18 @@ def follow(app: App, stop: threading.Event) -> None:
 
 @contextmanager
 def watching(app: App) -> Iterator[None]:
-    """Releases guarded and people told beside the turns: neither waits for a training, nor for the other."""
+    """Releases guarded, objectives watched and people told beside the turns: none waits for a training, nor for another."""
     from ecluse.adapters.server_client import read_metrics
     from ecluse.loop.release_guard import Sight, guard_releases
 
-    key, every, sights = (
-        os.environ.get("ECLUSE_API_KEY", ""),
-        app.settings.loop.every.total_seconds(),
-        dict[str, Sight](),
-    )
-    world = replace(app.world, actor=ACTOR)
+    key, every = os.environ.get("ECLUSE_API_KEY", ""), app.settings.loop.every.total_seconds()
+    world, sights, burns = replace(app.world, actor=ACTOR), dict[str, Sight](), Burns()
 
     def guard() -> None:
-        guard_releases(world, app.settings, sights, lambda: read_metrics(app.home, app.url, key=key))
+        read = functools.cache(lambda: read_metrics(app.home, app.url, key=key))
+        guard_releases(world, app.settings, sights, read)
+        watch_objectives(world, app.settings, burns, read)
+    from ecluse.loop.objectives import Burns, watch_objectives
 
     with beside("release guard", guard, every), _telling(app, world, every):
         yield

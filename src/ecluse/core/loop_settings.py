@@ -93,6 +93,8 @@ TRIGGERS = ("manual", "schedule", "new_data", "drift", "performance", "slo", "ou
 """What may set off a retraining."""
 
 
+OBJECTIVES = ("availability", "latency")
+"""Objectives whose miss may be a model's own doing: no retraining empties a queue or makes features fresh."""
 @dataclass(frozen=True)
 class Triggers:
     """What sets off a retraining, and what holds it back. Times are the project's clock's.
@@ -101,6 +103,7 @@ class Triggers:
     the label's table arrived since the champion's training, or so large a share of those before (0: never).
     ``debounce``: wait so long after the first cause, and act once for all; ``hysteresis``: breached windows in a row before one counts;
     ``cool_down`` after a retraining began; at most ``per_day`` retrainings begun and ``compute_minutes`` trained in any 24 hours (0: no limit).
+    ``objectives``: those of ``[slo]`` that ask when their error budget burns too fast.
     A training that failed is tried again after ``backoff``, doubled each time up to ``backoff_most``, and given up after ``attempts``.
     """
 
@@ -110,6 +113,7 @@ class Triggers:
     new_share: float = 0.0
     debounce: timedelta = timedelta(0)
     hysteresis: int = 1
+    objectives: tuple[str, ...] = ("availability",)
     cool_down: timedelta = timedelta(hours=6)
     per_day: int = 4
     compute_minutes: float = 0.0
@@ -122,6 +126,9 @@ class Triggers:
             raise DeclarationError(f"no trigger is called {min(unknown)!r}", cure="choose among " + ", ".join(TRIGGERS))
         if self.per_day < 1 or self.attempts < 1 or self.hysteresis < 1:
             raise DeclarationError(
+        if unknown := set(self.objectives) - set(OBJECTIVES):
+            cure = "choose among " + ", ".join(OBJECTIVES)
+            raise DeclarationError(f"no retraining mends {min(unknown)!r}", where="triggers.objectives", cure=cure)
                 "per_day, attempts and hysteresis begin at 1", cure='`on = ["manual"]` acts on nothing else'
             )
 

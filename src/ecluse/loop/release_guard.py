@@ -62,14 +62,15 @@ def guard_releases(
     """
     if paused(world) is not None:
         return []
-    samples = _samples(read_metrics)
+    samples = samples_of(read_metrics)
     rows: list[LedgerRow] = []
     for model in known_models(world):
         rows += _guard(world, settings, model, sights.setdefault(model, Sight()), samples)
     return rows
 
 
-def _samples(read_metrics: Callable[[], str] | None) -> Mapping[Series, float] | None:
+def samples_of(read_metrics: Callable[[], str] | None) -> Mapping[Series, float] | None:
+    """The workers' counters now; None when no server answers."""
     if read_metrics is None:
         return None
     try:
