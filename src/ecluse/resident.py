@@ -27,8 +27,10 @@ from ecluse.app import App, open_app
 from ecluse.core.errors import DeclarationError, EcluseError
 from ecluse.core.ports import Step, World
 from ecluse.core.project import Project
+from ecluse.core.settings import Settings
 from ecluse.loop.beside import beside
 from ecluse.loop.child import Child, dismiss
+from ecluse.loop.mirror_names import LOOK_SECONDS, look_at_names
 from ecluse.loop.resident import Memory, step
 from ecluse.loop.runner import WORK, handle
 from ecluse.loop.sources import check_sources
@@ -97,8 +99,9 @@ def follow(app: App, stop: threading.Event) -> None:
     with (
         DurableRunner.launch(app.home, {WORK: work}) as durable,
         _ending(warm),
-        _finishing(app) as finishing,
+        _aside(app, "--finish", asked=True) as finishing,
         watching(app),
+        _watching_names(world, settings, finishing),
     ):
         drops = open_drops(app.root, app.home / "arriving", settings.sources.values())
         _log.info("following", extra={"facts": {"pid": os.getpid(), "sources": sorted(settings.sources)}})
@@ -115,6 +118,7 @@ def follow(app: App, stop: threading.Event) -> None:
 def watching(app: App) -> Iterator[None]:
     """Releases guarded, objectives watched and people told beside the turns: none waits for a training, nor for another."""
     from ecluse.adapters.server_client import read_metrics
+    from ecluse.loop.objectives import Burns, watch_objectives
     from ecluse.loop.release_guard import Sight, guard_releases
 
     key, every = os.environ.get("ECLUSE_API_KEY", ""), app.settings.loop.every.total_seconds()
@@ -124,9 +128,25 @@ def watching(app: App) -> Iterator[None]:
         read = functools.cache(lambda: read_metrics(app.home, app.url, key=key))
         guard_releases(world, app.settings, sights, read)
         watch_objectives(world, app.settings, burns, read)
-    from ecluse.loop.objectives import Burns, watch_objectives
 
     with beside("release guard", guard, every), _telling(app, world, every):
+        yield
+
+
+@contextmanager
+def _watching_names(world: World, settings: Settings, finishing: Aside) -> Iterator[None]:
+    """An alias moved in the tracking store is told within seconds, and put back by the mirror."""
+    from ecluse.adapters.mlflow_names import names_of
+
+    named = names_of(world.home, settings.mlflow)
+    if named is None:
+        yield
+        return
+
+    def look() -> None:
+        finishing.asked |= look_at_names(world, named)
+
+    with beside("mirror names", look, LOOK_SECONDS):
         yield
 
 
@@ -193,32 +213,33 @@ def _declare(app: App) -> None:
 
 
 @dataclass
-class Finishing:
-    """Plots and the mirror, in a process of their own, one at a time, when ``asked``."""
+class Aside:
+    """A task of ours in a process of its own, one at a time, when ``asked``: ``--finish`` makes plots and the mirror."""
 
     app: App
-    asked: bool = True
+    task: str
+    asked: bool = False
     process: subprocess.Popen[bytes] | None = field(default=None)
 
     def look(self) -> None:
         """Start it when it is wanted and none runs."""
         if self.process is not None and self.process.poll() is not None:
             if self.process.returncode:
-                _log.warning("not finished", extra={"facts": {"code": self.process.returncode}})
+                _log.warning("not finished", extra={"facts": {"task": self.task, "code": self.process.returncode}})
             self.process = None
         if self.asked and self.process is None:
-            self.asked, self.process = False, subprocess.Popen(_command(self.app, "--finish"), cwd=self.app.root)
+            self.asked, self.process = False, subprocess.Popen(_command(self.app, self.task), cwd=self.app.root)
 
 
 @contextmanager
-def _finishing(app: App) -> Iterator[Finishing]:
-    finishing = Finishing(app)
+def _aside(app: App, task: str, *, asked: bool = False) -> Iterator[Aside]:
+    aside = Aside(app, task, asked)
     try:
-        yield finishing
+        yield aside
     finally:
-        if finishing.process is not None:
-            finishing.process.kill()  # it begins anew with the next start
-            finishing.process.wait()
+        if aside.process is not None:
+            aside.process.kill()  # it begins anew with the next start
+            aside.process.wait()
 
 
 @contextmanager

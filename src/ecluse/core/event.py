@@ -29,7 +29,7 @@ KINDS = {
     "version.disapproved": "a person said no to a release, or took a yes back",
     "release.refused": "a release, or an approval of one, was against the rules and did not happen",
     "policy.overridden": "a version was released past its gates or approvals, by name",
-    "mirror.altered": "somebody moved an alias in the tracking store; it was put back",
+    "mirror.altered": "somebody moved an alias in the tracking store; it is put back",
     "state.doubted": "the state says what no recorded decision does: it is not published",
     "version.rejected": "a version was refused for good",
     "version.rolled_back": "an earlier version became champion again",

@@ -15,10 +15,10 @@ from typing import TypeVar
 
 from ecluse.core.codec import canonical
 from ecluse.core.errors import EcluseError, NotFound, Unavailable
-from ecluse.core.event import Event
 from ecluse.core.ports import State, Tracker, World
 from ecluse.core.settings import Settings
 from ecluse.core.version import ModelVersion, Run, Stage
+from ecluse.loop.mirror_names import forget_altered, note_shown, tell_altered
 from ecluse.loop.retrain import ARTIFACTS, COEFFICIENTS, after_release
 from ecluse.loop.tune_mirror import mirror_tunings
 
@@ -126,14 +126,13 @@ def _mirror_report(world: World, tracker: Tracker, version: ModelVersion) -> Non
 def _restore_names(world: World, tracker: Tracker, model: str) -> None:
     """An alias that somebody moved decides nothing: it is put back, and told."""
     champion = world.state.rollout(model).champion
-    named = None if champion is None else _mirror_rollout(world, tracker, model)
+    if champion is None:
+        return
+    named = _mirror_rollout(world, tracker, model)
     moved = any((kind, reference) == ("rollout", model) for _, kind, reference in world.state.pending())
     if named is not None and named != champion and not moved:
-        reason = (
-            f"the tracking store called {f'version {named}' if named else 'a stranger'} production: it was put back"
-        )
-        facts = {"named": named, "champion": champion}
-        world.state.append(Event("mirror.altered", world.clock.now(), world.actor, model, champion, reason, facts))
+        tell_altered(world, model, champion, named)
+    forget_altered(world.state, model)
 
 
 def _mirror_rollout(world: World, tracker: Tracker, model: str) -> int | None:
@@ -143,7 +142,10 @@ def _mirror_rollout(world: World, tracker: Tracker, model: str) -> int | None:
     staging = max((number for number, stage in stages.items() if stage is Stage.STAGING), default=None)
     champion = next((number for number, stage in stages.items() if stage is Stage.PRODUCTION), None)
     named = [versions[number] for number in (champion, staging) if number is not None]
-    return _restoring(world, tracker, named, lambda: tracker.mirror_rollout(model, champion, staging, stages))
+    note_shown(world.state, model, None)
+    before = _restoring(world, tracker, named, lambda: tracker.mirror_rollout(model, champion, staging, stages))
+    note_shown(world.state, model, champion)
+    return before
 
 
 def _restoring(world: World, tracker: Tracker, versions: list[ModelVersion], write: Callable[[], T]) -> T:
