@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 
 from ecluse.adapters.log_lines import log_to_stderr
@@ -33,6 +34,7 @@ from ecluse.loop.child import Child, dismiss
 from ecluse.loop.mirror_names import LOOK_SECONDS, look_at_names
 from ecluse.loop.resident import Memory, step
 from ecluse.loop.runner import WORK, handle
+from ecluse.loop.settle import next_due, settle_all
 from ecluse.loop.sources import check_sources
 
 ACTOR = "ecluse up"
@@ -51,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     task = parser.add_mutually_exclusive_group()
     task.add_argument("--declare", action="store_true", help="import the project, remember its declaration, and end")
     task.add_argument("--finish", action="store_true", help="make plots and the mirror of what was released, and end")
+    task.add_argument("--settle", action="store_true", help="settle truths, judge realised performance, and end")
     given = parser.parse_args(arguments)
     try:
         app = open_app(given.project, profile=given.profile)
@@ -60,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif given.finish:
             os.nice(10)  # nothing waits for it
             app.finish()
+        elif given.settle:
+            os.nice(10)
+            settle_all(replace(app.world, actor=ACTOR), app.declared, app.settings)
         else:
             _follow_until_signalled(app)
     except EcluseError as error:
@@ -100,8 +106,10 @@ def follow(app: App, stop: threading.Event) -> None:
         DurableRunner.launch(app.home, {WORK: work}) as durable,
         _ending(warm),
         _aside(app, "--finish", asked=True) as finishing,
+        _aside(app, "--settle") as settling,
         watching(app),
         _watching_names(world, settings, finishing),
+        beside("outcomes", Settling(settling, settings.monitoring.settle).look, settings.loop.every.total_seconds()),
     ):
         drops = open_drops(app.root, app.home / "arriving", settings.sources.values())
         _log.info("following", extra={"facts": {"pid": os.getpid(), "sources": sorted(settings.sources)}})
@@ -214,7 +222,7 @@ def _declare(app: App) -> None:
 
 @dataclass
 class Aside:
-    """A task of ours in a process of its own, one at a time, when ``asked``: ``--finish`` makes plots and the mirror."""
+    """A task of ours in a process of its own, one at a time, when ``asked``: ``--finish`` makes plots and the mirror, ``--settle`` settles."""
 
     app: App
     task: str
@@ -229,6 +237,30 @@ class Aside:
             self.process = None
         if self.asked and self.process is None:
             self.asked, self.process = False, subprocess.Popen(_command(self.app, self.task), cwd=self.app.root)
+
+
+@dataclass
+class Settling:
+    """When truths are settled: ``every`` so often after the start (None: never), see :func:`next_due`."""
+
+    aside: Aside
+    every: timedelta | None
+    due: float = float("-inf")
+    began: float | None = None
+
+    def look(self) -> None:
+        """Begin when it is due, and when one ended say when the next is."""
+        if self.every is None:
+            return
+        now = time.monotonic()
+        if self.due == float("-inf"):
+            self.due = now + self.every.total_seconds()  # what starts has other things to do first
+        if self.began is None and now >= self.due:
+            self.aside.asked, self.began = True, now
+        self.aside.look()
+        if self.began is not None and self.aside.process is None:
+            self.due = next_due(self.began, now, self.every.total_seconds())
+            self.began = None
 
 
 @contextmanager

@@ -254,7 +254,8 @@ def test_an_estimate_decides_nothing(town: Town) -> None:
     }
     assert readers == {"loop/estimates.py", "loop/outcomes.py"}
     users = {p.relative_to(source).as_posix() for p in source.rglob("*.py") if "OutcomesReport" in p.read_text()}
-    assert users == {"loop/outcomes.py", "app.py", "cli/outcomes.py"}
+    assert users == {"loop/outcomes.py", "loop/settle.py", "app.py", "cli/outcomes.py"}
+    assert "estimate" not in (source / "loop" / "settle.py").read_text(), "what follows does so from what is realised"
 
 
 def test_nothing_told_and_nothing_asked(town: Town) -> None:

@@ -28,7 +28,8 @@ class Monitoring:
     """When a window of predictions counts as drifted. A limit of 0 switches its statistic off.
 
     ``last`` / ``period``: the window judged by default (whichever is given; all predictions of the champion otherwise).
-    ``every``: how often the loop that stays up judges, when anything was served since (None: never by itself).
+    ``every``: how often the loop that stays up judges, when anything was served since (None: never by itself); ``settle``: how often it
+    settles truths and judges realised performance by all of them.
     A feature has drifted when any statistic passes its limit and is significant with at most ``false_discoveries`` false among all that are;
     the data has when ``drift_share`` of the features have (``weights``: counted, or weighed by their importance), a segment's when
     ``segment_share`` of them. ``trend``: the p-value below which ``trend_windows`` windows in a row rise or fall; 0 looks at no trend.
@@ -38,6 +39,7 @@ class Monitoring:
     last: int | None = None
     period: timedelta | None = None
     every: timedelta | None = timedelta(minutes=1)
+    settle: timedelta | None = timedelta(minutes=10)
     min_samples: int = 200
     psi: float = 0.2
     mean_shift: float = 0.5
@@ -91,19 +93,19 @@ class Loop:
 
 TRIGGERS = ("manual", "schedule", "new_data", "drift", "performance", "slo", "outside")
 """What may set off a retraining."""
-
-
 OBJECTIVES = ("availability", "latency")
 """Objectives whose miss may be a model's own doing: no retraining empties a queue or makes features fresh."""
+
+
 @dataclass(frozen=True)
 class Triggers:
     """What sets off a retraining, and what holds it back. Times are the project's clock's.
 
     ``on``: the triggers that may act. ``every``: retrain so long after the last training; ``new_rows`` / ``new_share``: when so many rows of
     the label's table arrived since the champion's training, or so large a share of those before (0: never).
+    ``objectives``: those of ``[slo]`` that ask when their error budget burns too fast.
     ``debounce``: wait so long after the first cause, and act once for all; ``hysteresis``: breached windows in a row before one counts;
     ``cool_down`` after a retraining began; at most ``per_day`` retrainings begun and ``compute_minutes`` trained in any 24 hours (0: no limit).
-    ``objectives``: those of ``[slo]`` that ask when their error budget burns too fast.
     A training that failed is tried again after ``backoff``, doubled each time up to ``backoff_most``, and given up after ``attempts``.
     """
 
@@ -111,9 +113,9 @@ class Triggers:
     every: timedelta | None = None
     new_rows: int = 0
     new_share: float = 0.0
+    objectives: tuple[str, ...] = ("availability",)
     debounce: timedelta = timedelta(0)
     hysteresis: int = 1
-    objectives: tuple[str, ...] = ("availability",)
     cool_down: timedelta = timedelta(hours=6)
     per_day: int = 4
     compute_minutes: float = 0.0
@@ -124,11 +126,11 @@ class Triggers:
     def __post_init__(self) -> None:
         if unknown := set(self.on) - set(TRIGGERS):
             raise DeclarationError(f"no trigger is called {min(unknown)!r}", cure="choose among " + ", ".join(TRIGGERS))
-        if self.per_day < 1 or self.attempts < 1 or self.hysteresis < 1:
-            raise DeclarationError(
         if unknown := set(self.objectives) - set(OBJECTIVES):
             cure = "choose among " + ", ".join(OBJECTIVES)
             raise DeclarationError(f"no retraining mends {min(unknown)!r}", where="triggers.objectives", cure=cure)
+        if self.per_day < 1 or self.attempts < 1 or self.hysteresis < 1:
+            raise DeclarationError(
                 "per_day, attempts and hysteresis begin at 1", cure='`on = ["manual"]` acts on nothing else'
             )
 

@@ -15,7 +15,7 @@ from ecluse.core.event import Event
 from ecluse.core.instants import format_duration, format_instant
 from ecluse.core.loop_settings import Triggers
 from ecluse.loop.commands import Alert, Command, Nothing, Retrain, Suppress, Wait
-from ecluse.loop.triggers import Deferred, History, Start, key_of, origin_of, trigger_of
+from ecluse.loop.triggers import Deferred, History, Start, key_of, of_window, origin_of, trigger_of
 
 DAY = timedelta(days=1)
 _LASTING = ("schedule", "new_data", "slo", "outside", "retry")
@@ -133,7 +133,7 @@ def _failing(case: Case) -> Suppress | None:
 
 def _hysteresis(case: Case) -> Suppress | None:
     most, streak = case.triggers.hysteresis, case.history.streak
-    watched = case.trigger in ("drift", "performance") and "deferred" not in case.event.evidence
+    watched = case.trigger in ("drift", "performance") and of_window(case.event)
     if not watched or most == 1 or streak >= most:
         return None
     return _no(case, "hysteresis", f"{streak} of {most} windows in a row breached")

@@ -117,6 +117,11 @@ def trigger_of(event: Event) -> str:
     return str(event.evidence.get("trigger") or event.kind)
 
 
+def of_window(event: Event) -> bool:
+    """Whether a breach is one window's, which the next may show to be chance; else it is of all truths there are, or waited already."""
+    return not {"by", "deferred"} & event.evidence.keys()
+
+
 def key_of(event: Event) -> str:
     """What makes two triggers the same cause; empty where nothing does."""
     return str(event.evidence.get("key") or "")
@@ -206,6 +211,8 @@ def _judged(history: History, row: LedgerRow, tables: Mapping[str, int]) -> Hist
 
 
 def _drifted(history: History, row: LedgerRow, tables: Mapping[str, int]) -> History:
+    if not of_window(row.event):
+        return _cause(history, row)
     history = _cause(_judged(history, row, tables), row)
     return history if history.breached else replace(history, breached=True, streak=history.streak + 1)
 

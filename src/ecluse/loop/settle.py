@@ -1,0 +1,68 @@
+"""Settle: truths settled and performance judged by the loop that stays up. What is worse than declared is told, so that it sets off what it may.
+
+A person's ``ecluse outcomes`` looks and tells no more than the counts; this is the same look, and what follows from it.
+"""
+
+from __future__ import annotations
+
+from ecluse.core.codec import digest, to_plain
+from ecluse.core.errors import NotFound
+from ecluse.core.event import Event
+from ecluse.core.ports import World
+from ecluse.core.project import Project
+from ecluse.core.settings import Settings
+from ecluse.loop.once import tell_once
+from ecluse.loop.outcomes import OutcomesReport, outcomes
+
+BY = "outcomes"
+"""What judged, in the evidence: all truths of a version, not a window of its predictions."""
+
+
+def settle_all(world: World, project: Project, settings: Settings) -> list[OutcomesReport]:
+    """:func:`settle` for every model that has a champion. Linear in the journal."""
+    found = []
+    for model in project.models:
+        if world.state.rollout(model.name).champion is not None:
+            try:
+                found.append(settle(world, project, settings, model.name))
+            except NotFound:  # no data of its label yet
+                continue
+    return found
+
+
+def settle(world: World, project: Project, settings: Settings, model: str) -> OutcomesReport:
+    """Settle what is known now; ``drift.detected`` of the champion when its realised performance misses a declared limit.
+
+    Told once for as many truths: with more of them, and still missed, it is told again. Raises NotFound for an unknown model.
+    """
+    report = outcomes(world, project, settings, model)
+    champion = world.state.rollout(model).champion
+    if champion is not None and champion in report.versions and report.verdict.breached:
+        _tell(world, report, champion)
+    return report
+
+
+def _tell(world: World, report: OutcomesReport, champion: int) -> None:
+    joined = report.versions[champion].joined
+    findings = [
+        {"check": f.check, "subject": f.subject, "measured": f.measured, "limit": f.limit}
+        for f in report.verdict.failed
+    ]
+    evidence = {
+        "key": digest({"model": report.model, "version": champion, "truths": joined}),
+        "by": BY,
+        "truths": joined,
+        "findings": to_plain(findings),
+        "intervals": to_plain(report.versions[champion].intervals),
+    }
+    why = "; ".join(f.why for f in report.verdict.failed) + f", by {joined:,} truths"
+    tell_once(world, Event("drift.detected", world.clock.now(), world.actor, report.model, champion, why, evidence))
+
+
+def next_due(began: float, ended: float, every: float) -> float:
+    """When truths are settled again, in seconds: ``every`` so often, and for a quarter of the time at most, however long the journal is.
+
+    >>> next_due(100.0, 102.0, 600.0), next_due(100.0, 400.0, 600.0)
+    (700.0, 1300.0)
+    """
+    return max(began + every, ended + 3 * (ended - began))
