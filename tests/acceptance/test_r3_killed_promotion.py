@@ -16,7 +16,7 @@ from tests.loop.worlds import MODEL, SETTINGS, candidate, world_in
 from ecluse.adapters.sealing import verify
 from ecluse.core.document import Document, read_document
 from ecluse.core.event import broken_at
-from ecluse.core.failpoint import POINTS, VARIABLE
+from ecluse.core.failpoint import POINTS, RELEASE, VARIABLE
 from ecluse.core.ports import World
 from ecluse.core.rollout import Rollout
 from ecluse.core.version import Stage
@@ -32,9 +32,9 @@ NEW = {
 }
 FACT = {"promote": "version.promoted", "rollback": "version.rolled_back"}
 STEPS = [
-    (command, point) for command in COMMANDS for point in POINTS if point.split(".")[0] not in {*COMMANDS} - {command}
+    (command, point) for command in COMMANDS for point in RELEASE if point.split(".")[0] not in {*COMMANDS} - {command}
 ]
-COMMITTED = POINTS.index("state.after_commit")
+COMMITTED = RELEASE.index("state.after_commit")
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def test_a_kill_leaves_old_or_new(start: Start, tmp_path: Path, root: Path, comm
     # What workers read in the meantime is whole, signed, and one of the two.
     assert published(world).models[MODEL].champion in (2, NEW[command].champion)
     rollout = world.state.rollout(MODEL)
-    before_commit = POINTS.index(point) < COMMITTED and point.split(".")[1] not in ("moved", "published")
+    before_commit = RELEASE.index(point) < COMMITTED and point.split(".")[1] not in ("moved", "published")
     assert rollout == (OLD if before_commit else NEW[command])
 
     converge(world, SETTINGS)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ecluse.core.errors import Conflict, Corrupt, NotAllowed, NotFound
 from ecluse.core.event import Event, LedgerRow
+from ecluse.core.failpoint import failpoint
 from ecluse.core.instants import format_instant, parse_instant
 from ecluse.core.ports import Step, World
 from ecluse.core.project import Project
@@ -98,6 +99,7 @@ def _train(hands: Hands, command: Retrain, moment: datetime) -> dict[str, Any]:
     second = _begin(hands, replace(order, dry_run=True)) if twice else None
     try:
         row = _trained(hands, command, order)
+        failpoint("train.recorded")
         if second is None or row.event.kind != "run.finished":
             return {"event": row.sequence, "reproduced": None}
         again = wait_for(second)
@@ -123,7 +125,9 @@ def _trained(hands: Hands, command: Retrain, order: Order) -> LedgerRow:
 
     if (row := told()) is not None:
         return row
-    ended = wait_for(_begin(hands, order))
+    child = _begin(hands, order)
+    failpoint("train.begun")
+    ended = wait_for(child)
     stop_if_paused(hands.world)  # then it did not fail: it was ended
     return told() or _tell_failure(hands, command, ended)
 

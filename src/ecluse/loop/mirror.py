@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from ecluse.core.codec import canonical
 from ecluse.core.errors import EcluseError, NotFound, Unavailable
+from ecluse.core.failpoint import failpoint
 from ecluse.core.ports import State, Tracker, World
 from ecluse.core.settings import Settings
 from ecluse.core.version import ModelVersion, Run, Stage
@@ -82,6 +83,7 @@ def _apply_all(
 ) -> tuple[int, list[EcluseError]]:
     applied, problems = 0, []
     for change, ids in rows.items():
+        failpoint("mirror.begin")
         try:
             _apply(world, settings, tracker, change)
         except Unavailable as problem:
@@ -90,8 +92,10 @@ def _apply_all(
         except EcluseError as problem:
             problems.append(problem)
             continue
+        failpoint("mirror.applied")
         for number in ids:
             world.state.done(number)
+        failpoint("mirror.done")
         applied += max(1, len(ids))
     return applied, problems
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from ecluse.core.errors import Conflict, NotFound
 from ecluse.core.event import Event, LedgerRow
+from ecluse.core.failpoint import failpoint
 from ecluse.core.ports import Durable, Step, World
 from ecluse.core.project import Project
 from ecluse.core.settings import Settings
@@ -29,6 +30,7 @@ from ecluse.loop.incident import hold_releases
 from ecluse.loop.keep import LEASE_SECONDS, kept
 from ecluse.loop.pause import paused, stop_if_paused
 from ecluse.loop.publish import converge
+from ecluse.loop.steps import killable
 from ecluse.loop.story import story_so_far
 from ecluse.loop.triggers import trigger_of
 
@@ -90,6 +92,7 @@ def react(world: World, settings: Settings, durable: Durable) -> Sequence[Ledger
     if not elsewhere:
         # Everything up to a row read *before* the last look: what others add meanwhile is not skipped.
         _mark_handled(world, newest)
+    failpoint("react.handled")
     return [row for row in world.state.ledger(after=begun) if row.event.actor.startswith("loop")]
 
 
@@ -162,7 +165,7 @@ def handle(
     """
     stop_if_paused(world)
     row = _row(world, sequence)
-    hands = Hands(world, project, settings, step, sequence, warm)
+    hands = Hands(world, project, settings, killable(step), sequence, warm)
     if row.event.kind not in TRIGGERS:
         return _chain(hands, do)
     lease = world.state.take_lease(f"retrain/{row.event.model}", f"event {sequence} {row.hash[:12]}", LEASE_SECONDS)
@@ -171,6 +174,7 @@ def handle(
             raise Conflict(f"event {sequence} is dealt with by another process", where=row.event.model)
         _give_way(world, row, "running", "another process retrains the model now")
         return [sequence]
+    failpoint("chain.leased")
     try:
         if _mark(world) >= sequence:
             return [sequence]  # another process took it over while this one was away, and brought it to its end
@@ -198,6 +202,7 @@ def _chain(hands: Hands, do: Do) -> list[int]:
             following, reproduced = done.event, done.reproduced
             if done.refused:
                 step(f"refuse {cause}", partial(_refuse, hands, cause, done.refused))
+    failpoint("chain.over")
     return through
 
 
