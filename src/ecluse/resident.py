@@ -42,6 +42,8 @@ GRACE_SECONDS = 4.0
 """How long a turn may go on after the stop. A training takes longer: it is begun anew, its work being durable."""
 SOURCES_SECONDS = 5.0
 """How often the project's own sources are looked at."""
+RESTORE_SECONDS = 60.0
+"""How often the mirror is asked to put a moved alias back: a run of it costs seconds, and may fail."""
 _log = logging.getLogger("ecluse.resident")
 
 
@@ -151,8 +153,12 @@ def _watching_names(world: World, settings: Settings, finishing: Aside) -> Itera
         yield
         return
 
+    asked = float("-inf")
+
     def look() -> None:
-        finishing.asked |= look_at_names(world, named)
+        nonlocal asked
+        if look_at_names(world, named) and time.monotonic() - asked >= RESTORE_SECONDS:
+            finishing.asked, asked = True, time.monotonic()
 
     with beside("mirror names", look, LOOK_SECONDS):
         yield

@@ -69,6 +69,12 @@ def test_a_new_loop_does_not_say_again_what_was_said(place: Watched) -> None:
     assert place.watch() == []
 
 
+def test_who_counts_what_was_before_cries_wolf(place: Watched) -> None:
+    """The planted defect: a loop that comes up judges the workers' whole past."""
+    place.burns = Burns(last={})
+    assert len(place.watch()) == 1
+
+
 def test_counting_goes_on_over_a_restart_of_the_workers(place: Watched) -> None:
     place.answer(1, 0, 30)
     assert place.watch() == [], "too few"
