@@ -18,7 +18,7 @@ from hashlib import sha256
 from mmap import mmap
 from typing import BinaryIO
 
-from ecluse.core.errors import InvalidInput
+from ecluse.core.errors import Corrupt, InvalidInput
 
 MAGIC = b"EJ1\n"
 SALT_BYTES = 16
@@ -27,6 +27,7 @@ MAX_RECORD_BYTES = 16 * 1024 * 1024
 
 _PREFIX = struct.Struct("<4sII")
 _COVERED = struct.Struct("<Q32s32s")
+_BELIEVED = struct.Struct("<4sII40x32s")
 HEADER_BYTES = _PREFIX.size + _COVERED.size
 _WINDOW = 1 << 20
 
@@ -114,33 +115,37 @@ def decode_header(data: bytes) -> Header | None:
     return Header(length, sequence, previous_hash, payload_hash, sha256(data).digest())
 
 
-def records(data: bytes | mmap, *, growing: bool = False) -> list[memoryview] | None:
-    r"""The records of a whole segment, each payload's hash checked, the erased left out; None when anything in it is not as written.
+def records(data: bytes | mmap, *, growing: bool = False) -> Iterator[memoryview]:
+    r"""The records of a whole segment, each payload's hash checked, the erased left out. Raises Corrupt when anything in it is not as written.
 
-    Views of ``data``, nothing is copied. Of a segment still ``growing``, a frame that stops short at its very end is left out: its writer
-    has not finished it. What :func:`walk` finds where all is well, some five times as fast; where it is not, ``walk`` says what. Headers are
-    believed as far as the hash they hold fits: this finds damage, not forgery.
+    Views of ``data``, nothing is copied, and each is hashed when it is asked for. Of a segment still ``growing``, a frame that stops short at its
+    very end is left out: its writer has not finished it. What :func:`walk` finds where all is well, some five times as fast; where it is not,
+    ``walk`` says what. Headers are believed as far as the hash they hold fits: this finds damage, not forgery.
 
     >>> [bytes(each) for each in records(encode(START, b'{"kind":"prediction"}', bytes(16))[0])]
     [b'{"kind":"prediction"}']
     """
-    found: list[memoryview] = []
     offset, size, view = 0, len(data), memoryview(data)
-    unpack, hash_at = _PREFIX.unpack_from, HEADER_BYTES - 32
+    unpack = _BELIEVED.unpack_from
     while offset + HEADER_BYTES <= size:
-        magic, length, _ = unpack(data, offset)
+        magic, length, _, payload_hash = unpack(data, offset)
         start = offset + HEADER_BYTES
         if magic != MAGIC or length <= SALT_BYTES:
-            return None
+            raise _damaged(offset)
         if start + length > size:
-            return found if growing else None
+            break
         payload = view[start : start + length]
-        if sha256(payload).digest() == view[offset + hash_at : start]:
-            found.append(payload[SALT_BYTES:])
+        if sha256(payload).digest() == payload_hash:
+            yield payload[SALT_BYTES:]
         elif any(payload):
-            return None
+            raise _damaged(offset)
         offset = start + length
-    return found if offset == size or growing else None
+    if offset < size and not growing:
+        raise _damaged(offset)
+
+
+def _damaged(offset: int) -> Corrupt:
+    return Corrupt("bytes that are no frame", where=f"journal, byte {offset}", cure="`ecluse journal verify` says what")
 
 
 def walk(stream: BinaryIO, start: int = 0) -> Iterator[Frame | Damage]:

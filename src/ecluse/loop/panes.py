@@ -14,16 +14,17 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain, islice
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from ecluse.core.codec import canonical, digest, from_plain
-from ecluse.core.errors import DeclarationError, Unavailable
+from ecluse.core.errors import Corrupt, DeclarationError, Unavailable
 from ecluse.core.frame import records
 from ecluse.core.instants import parse_instant
 from ecluse.core.journal import Segment
 from ecluse.core.recipe import Split
-from ecluse.monitoring.decode import Decoded, Known, make_decode
+from ecluse.monitoring.decode import Decoded, Known, make_decode, no_collection
 from ecluse.monitoring.sketch import Segments, Sketch, sketch_of, together
 from ecluse.stats.reference import Reference
 
@@ -31,7 +32,7 @@ FORMAT = 1
 SHARED_BYTES = 128 * 1024 * 1024
 """From so many bytes on a second process costs less than it saves."""
 BATCH = 8_192
-"""Records decoded together: few enough to stay in the processor's cache."""
+"""Records counted together: enough of them that what each count costs besides does not matter."""
 
 
 @dataclass(frozen=True)
@@ -106,16 +107,14 @@ def count_segment(segment: Segment, question: Question, since: datetime | None =
     panes = []
     try:
         # a closed segment is mapped; the newest one's writer may cut off what it failed to write
-        with Path(segment.path).open("rb") as file:
+        with no_collection(), Path(segment.path).open("rb") as file:
             mapped = not segment.newest and segment.bytes
-            found = records(
-                mmap(file.fileno(), 0, access=ACCESS_READ) if mapped else file.read(), growing=segment.newest
-            )
-        if found is None:
-            return None
-        for start in range(0, len(found), BATCH):
-            panes.append(_pane(decode(found[start : start + BATCH], since), versions))
-    except (OSError, ValueError):
+            data = mmap(file.fileno(), 0, access=ACCESS_READ) if mapped else file.read()
+            found = records(data, growing=segment.newest)
+            for first in found:
+                batch = chain([first], islice(found, BATCH - 1))
+                panes.append(_pane(decode(batch, since), versions))
+    except (OSError, ValueError, Corrupt):
         return None
     return joined(panes, question)
 
