@@ -1,11 +1,12 @@
-"""The journal's rows to a drift verdict: Écluse from the journal's bytes, cold and again, and Evidently from a frame in memory.
+"""The journal's rows to a drift verdict: Écluse from the journal's bytes, cold and again, and Evidently from the same records and from columns.
 
     .venv/bin/python bench/monitoring/rows.py [--rows 1000000] [--rounds 3] [--cache DIR]
 
 20 inputs (14 numbers, 4 categories, 2 booleans) of entities, one of the numbers moved by half a deviation. Écluse is a fresh process a round:
 seconds of reading, checking each payload's hash, parsing, counting and judging, with the peak memory of both its processes; and the seconds for
-the same columns in memory. With ``--cache`` Evidently is installed there once, in an environment of its own; it is given the same values as a pandas
-frame, and only its report is timed. CPU seconds stand beside wall seconds: on a busy machine only they can be compared.
+the same columns in memory. With ``--cache`` Evidently is installed there once, in an environment of its own. It cannot read a journal: it is given
+what ``ecluse journal export`` makes of it, as JSON lines and as Parquet (the export is not counted), and the columns as they lie in memory. CPU
+seconds stand beside wall seconds: on a busy machine only they can be compared.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -28,9 +29,11 @@ import polars as pl
 
 from ecluse.adapters.journal_archive import JournalArchive
 from ecluse.adapters.journal_files import Journal
+from ecluse.adapters.journal_reader import read
 from ecluse.core.codec import canonical, from_plain
 from ecluse.core.loop_settings import Monitoring
 from ecluse.core.recipe import Split
+from ecluse.loop.journal import export
 from ecluse.loop.panes import Question, Version, count_segments
 from ecluse.monitoring.drift.counts import count_values
 from ecluse.monitoring.sketch import Sketch
@@ -40,6 +43,13 @@ from ecluse.stats.reference import Kind, describe
 HERE = Path(__file__).resolve().parent
 TRAINED = 50_000
 PLANS = ["Basic", "Gold", "Silver"]
+
+
+class Took(NamedTuple):
+    """Seconds by the clock and of CPU."""
+
+    wall: float
+    cpu: float
 
 
 def columns(rows: int, seed: int, moved: float) -> dict[str, Any]:
@@ -129,23 +139,46 @@ def in_memory(question: Question, inputs: dict[str, Any]) -> float:
     return time.process_time() - began
 
 
+def _median(found: list[dict[str, Any]], name: str) -> float:
+    return statistics.median(each[name] for each in found)
+
+
 def _high_water() -> float:
     text = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(text.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def evidently(cache: Path, place: Path, rounds: int) -> dict[str, Any]:
-    """Its seconds, installed once."""
+def evidently(cache: Path, place: Path, rounds: int) -> dict[str, dict[str, Any]]:
+    """What it took from each source; installed once."""
     home = cache / "peer-evidently"
+    python = str(home / "bin" / "python")
     if not (home / "bin" / "evidently").exists():
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        subprocess.run([str(home / "bin" / "pip"), "install", "-q", "evidently", "pandas<3"], check=True)
-    files = [str(place / name) for name in ("reference.csv", "current.csv")]
-    command = [str(home / "bin" / "python"), str(HERE / "peer_evidently.py"), *files, str(rounds)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+        subprocess.run([str(home / "bin" / "pip"), "install", "-q", "evidently", "pandas<3", "pyarrow"], check=True)
     shown = "from importlib.metadata import version; print(version('evidently'))"
-    number = subprocess.run([command[0], "-c", shown], check=True, capture_output=True, text=True).stdout.strip()
-    return json.loads(done.stdout.splitlines()[-1]) | {"version": number}
+    print("evidently", subprocess.run([python, "-c", shown], check=True, capture_output=True, text=True).stdout.strip())
+    files = {"lines": "journal.jsonl", "parquet": "journal.parquet", "columns": "current.csv"}
+    found = {}
+    for source, name in files.items():
+        command = [python, str(HERE / "peer_evidently.py"), source, str(place / "reference.csv"), str(place / name)]
+        done = subprocess.run([*command, str(rounds)], check=True, capture_output=True, text=True)
+        found[source] = json.loads(done.stdout.splitlines()[-1])
+        print(f"evidently from {source}", json.dumps(found[source]), flush=True)
+    return found
+
+
+def compare(cold: Took, held: float, theirs: dict[str, dict[str, Any]]) -> None:
+    """How many times ours Evidently took."""
+    for source, told in theirs.items():
+        rounds = zip(told["read"], told["report"], told["read_cpu"], told["report_cpu"], strict=True)
+        pairs = [(read + report, read_cpu + report_cpu) for read, report, read_cpu, report_cpu in rounds]
+        took = Took(*(statistics.median(each) for each in zip(*pairs, strict=True)))
+        line = f"evidently from {source}: median {took.wall:.2f} s, {took.cpu:.2f} s of CPU, {told['peak_mb']:,.0f} MB"
+        print(
+            f"{line}; {took.wall / cold.wall:.1f} times ours from the journal by the clock, {took.cpu / cold.cpu:.1f} by CPU"
+        )
+    report = statistics.median(theirs["columns"]["report_cpu"])
+    print(f"on the same columns in memory: {report / held:.1f} times ours by CPU")
 
 
 def main() -> None:
@@ -172,22 +205,18 @@ def main() -> None:
         print(f"{asked.rows:,} rows x {len(served)} inputs, {size / 1e6:,.0f} MB of journal")
         command = [sys.executable, str(Path(__file__)), "--once", str(place)]
         ours = [json.loads(subprocess.check_output(command)) for _ in range(asked.rounds)]
-        cold = statistics.median(each["cold"] for each in ours)
+        cold = Took(_median(ours, "cold"), _median(ours, "cold_cpu"))
         for each in ours:
             print("ecluse", json.dumps(each))
-        print(f"ecluse: median {cold:.2f} s cold, {statistics.median(e['again'] for e in ours):.2f} s again")
+        print(f"ecluse: median {cold.wall:.2f} s cold, {cold.cpu:.2f} s of CPU; again {_median(ours, 'again'):.2f} s")
         held = statistics.median(in_memory(question, served) for _ in range(asked.rounds))
-        print(f"ecluse: median {held:.2f} s of CPU for the same columns in memory, one process")
+        print(f"ecluse: median {held:.2f} s of CPU for the same columns in memory, one process", flush=True)
         if asked.cache:
             pl.DataFrame(trained).write_csv(place / "reference.csv")
             pl.DataFrame(served).write_csv(place / "current.csv")
-            theirs = evidently(asked.cache, place, asked.rounds)
-            print("evidently", json.dumps(theirs))
-            wall, cpu = statistics.median(theirs["seconds"]), statistics.median(theirs["cpu"])
-            spent = statistics.median(each["cold_cpu"] for each in ours)
-            print(f"evidently {theirs['version']}: median {wall:.2f} s, {cpu:.2f} s of CPU")
-            print(f"times ours from the journal: {wall / cold:.1f} by the clock, {cpu / spent:.1f} by CPU")
-            print(f"times ours in memory: {cpu / held:.1f} by CPU")
+            for name in ("journal.jsonl", "journal.parquet"):
+                export(read(place / "journal"), place / name)  # what `ecluse journal export` does
+            compare(cold, held, evidently(asked.cache, place, asked.rounds))
 
 
 if __name__ == "__main__":

@@ -72,11 +72,11 @@ def make_decode(model: str, known: Mapping[int, Known]) -> Decode:
         return _together(parts)
 
     def part(records: Sequence[bytes | memoryview], since: datetime | None, shape: _Shape) -> Decoded:
-        numbers = shape.numbers
+        kinds = shape.kinds
         try:
             heads = list(map(shape.parse, records))
         except msgspec.ValidationError:  # a value of another kind than its reference's, or no record at all
-            heads, numbers = list(map(shape.loose, records)), frozenset()
+            heads, kinds = list(map(shape.loose, records)), {}
         heads = [head for head in heads if head.model == model]
         if since is not None:
             heads = [head for head in heads if parse_instant(head.time) >= since]
@@ -84,7 +84,7 @@ def make_decode(model: str, known: Mapping[int, Known]) -> Decode:
         heads = [head for head in heads if head.kind == "prediction"]
         counts = Counter([head.version for head in heads])
         groups = {n: heads if len(counts) == 1 else [each for each in heads if each.version == n] for n in counts}
-        windows = {n: _window(groups[n], shape.names, numbers, splits[n]) for n in counts if n in known}
+        windows = {n: _window(groups[n], shape.names, kinds, splits[n]) for n in counts if n in known}
         times, asked = [head.time for head in heads], {head.as_of for head in heads}.difference([None])
         return Decoded(counts, windows, outcomes, *_ends(times), _ends(asked))
 
@@ -137,10 +137,10 @@ def _ends(texts: Collection[str]) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class _Shape:
-    """The ``names`` of the inputs, which of them are ``numbers`` in every reference, and what reads a record, strictly first."""
+    """The ``names`` of the inputs, what ``kinds`` of values they have by their references, and what reads a record, strictly first."""
 
     names: Sequence[str]
-    numbers: frozenset[str]
+    kinds: Mapping[str, Any]
     parse: Callable[[bytes | memoryview], Any]
     loose: Callable[[bytes | memoryview], Any]
 
@@ -149,8 +149,7 @@ def _shape(names: Sequence[str], known: Mapping[int, Known]) -> _Shape:
     kinds = {name: _kinds(name, known) for name in names}
     strict = [_field(place, name, kinds[name] | None) for place, name in enumerate(names)]
     loose = [_field(place, name, float | str | bool | None) for place, name in enumerate(names)]
-    numbers = frozenset(name for name in names if kinds[name] is float)
-    return _Shape(names, numbers, _parser(strict, Literal["prediction", "outcome"]), _parser(loose, str))
+    return _Shape(names, kinds, _parser(strict, Literal["prediction", "outcome"]), _parser(loose, str))
 
 
 def _in_their_order(records: Sequence[bytes | memoryview], model: str, wanted: set[str]) -> list[str]:
@@ -200,14 +199,13 @@ def _kind(reference: FeatureReference) -> type:
     return bool if set(reference.counts) <= {"true", "false"} else str
 
 
-def _window(heads: Sequence[Any], names: Sequence[str], numbers: Collection[str], fresh: Fresh) -> Window:
+def _window(heads: Sequence[Any], names: Sequence[str], kinds: Mapping[str, Any], fresh: Fresh) -> Window:
     _, ids, times, models, versions, entities, moments, rows, scores, decisions, degraded = _columns(heads)
     blank = next((type(each) for each in rows if each is not None), None)
     columns: dict[str, Any] = {}
     if blank is not None and names:
         filled = [blank() if each is None else each for each in rows]
-        columns = dict(zip(names, _columns(filled), strict=True))
-        columns |= {name: numbers_of(columns[name]) for name in numbers}
+        columns = {n: _held(each, kinds.get(n)) for n, each in zip(names, _columns(filled), strict=True)}
     return Window(
         model=models[0],
         version=versions[0],
@@ -227,6 +225,16 @@ def _window(heads: Sequence[Any], names: Sequence[str], numbers: Collection[str]
 def _columns(rows: Sequence[Any]) -> Iterator[Any]:
     """The fields of structs, each as a column."""
     return zip(*map(msgspec.structs.astuple, rows), strict=True)
+
+
+def _held(values: Sequence[Any], kind: Any) -> Any:
+    """Numbers as doubles; of equal texts one object, so that a column of few values stays in the cache until it is counted."""
+    if kind is float:
+        return numbers_of(values)
+    if kind is not str:
+        return values
+    one = {each: each for each in values}
+    return [one[each] for each in values]
 
 
 Fresh: TypeAlias = Callable[[Sequence[str | None], Sequence[str | None]], list[bool]]
