@@ -106,6 +106,7 @@ class Triggers:
     ``objectives``: those of ``[slo]`` that ask when their error budget burns too fast.
     ``debounce``: wait so long after the first cause, and act once for all; ``hysteresis``: breached windows in a row before one counts;
     ``cool_down`` after a retraining began; at most ``per_day`` retrainings begun and ``compute_minutes`` trained in any 24 hours (0: no limit).
+    After refused candidates drift and performance wait for the cool-down doubled with each in a row, up to ``refused_most`` (0: never).
     A training that failed is tried again after ``backoff``, doubled each time up to ``backoff_most``, and given up after ``attempts``.
     """
 
@@ -117,6 +118,7 @@ class Triggers:
     debounce: timedelta = timedelta(0)
     hysteresis: int = 1
     cool_down: timedelta = timedelta(hours=6)
+    refused_most: timedelta = timedelta(days=7)
     per_day: int = 4
     compute_minutes: float = 0.0
     attempts: int = 3

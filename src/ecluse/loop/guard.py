@@ -20,6 +20,8 @@ from ecluse.loop.triggers import Deferred, History, Start, key_of, of_window, or
 DAY = timedelta(days=1)
 _LASTING = ("schedule", "new_data", "slo", "outside", "retry")
 """Triggers that nobody raises again: held back for a time, they are looked at again when it is over. A monitor speaks up by itself."""
+WORSE = 2.0
+"""So many times as far past its limit as when a candidate was refused, a breach is another one."""
 _URGENT = ("manual", "retry")
 """What waits for no debounce, no hysteresis and no cool-down: a person means now, and a retry has waited already."""
 
@@ -159,6 +161,24 @@ def _cool_down(case: Case) -> Suppress | None:
     return _no(case, "cool_down", f"cool-down: event {starts[-1].origin} retrained less than {span} ago", until)
 
 
+def _refused(case: Case) -> Suppress | None:
+    """A monitor that says again what the last candidates did not cure: the cool-down doubles with each of them, until a release. What is new, or
+    twice as far past its limit as when they were refused, is another matter.
+    """
+    refused, past = case.history.refused, case.history.past
+    if case.trigger not in ("drift", "performance") or not refused:
+        return None
+    worst = {check: max(start.past.get(check, 0.0) for start in refused) for check in past}
+    if any(far > WORSE * worst[check] for check, far in past.items()):
+        return None
+    doubled = case.triggers.cool_down * (1 << min(len(refused), 30))
+    until = min(refused[-1].time, case.now) + min(doubled, case.triggers.refused_most)
+    if case.now >= until:
+        return None
+    candidates = "a candidate was" if len(refused) == 1 else f"{len(refused)} candidates in a row were"
+    return _no(case, "refused", f"{candidates} refused, and it is no worse than then", until)
+
+
 def _per_day(case: Case) -> Suppress | None:
     begun, most = case.begun, case.triggers.per_day
     if len(begun) < most:
@@ -193,6 +213,7 @@ RULES: tuple[Callable[[Case], Suppress | None], ...] = (
     _hysteresis,
     _debounced,
     _cool_down,
+    _refused,
     _per_day,
     _compute,
 )

@@ -21,12 +21,16 @@ DECISIONS = ("loop.decided", "trigger.suppressed")
 
 @dataclass(frozen=True)
 class Start:
-    """A retraining that was decided: by the chain of event ``origin``, at ``time``; ``seconds`` it trained, once it has ``ended`` (by that row)."""
+    """A retraining that was decided: by the chain of event ``origin``, at ``time``; ``seconds`` it trained, once it has ``ended`` (by that row).
+    ``past`` are the limits passed by then; what it made was ``refused`` by that row (0: it was not).
+    """
 
     origin: int
     time: datetime
     seconds: float = 0.0
     ended: int = 0
+    past: Mapping[str, float] = field(default_factory=dict)
+    refused: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,9 @@ class Deferred:
 class History:
     """One model's past. ``failures`` in a row of the loop's trainings; ``failed`` the row of the newest, ``retry_at`` when the
     next attempt may begin; ``keys`` the first row of each cause;
-    ``streak`` windows breached in a row; ``trained`` per run the row of its end and the rows of each table before it.
+    ``streak`` windows breached in a row; ``past`` how far the newest window, and all truths since, lie past each limit they breached; ``gated`` the row of the newest
+    judgement, ``released`` that of the newest change of champion;
+    ``trained`` per run the row of its end and the rows of each table before it.
     """
 
     starts: tuple[Start, ...] = ()
@@ -56,6 +62,9 @@ class History:
     window: str = ""
     breached: bool = False
     watched: int | None = None
+    past: Mapping[str, float] = field(default_factory=dict)
+    gated: int = 0
+    released: int = 0
     deferred: Deferred | None = None
     trained: Mapping[str, tuple[int, Mapping[str, int]]] = field(default_factory=dict)
     trained_at: datetime | None = None
@@ -65,6 +74,11 @@ class History:
     def running(self) -> Start | None:
         """The retraining that has not ended."""
         return next((start for start in reversed(self.starts) if not start.ended), None)
+
+    @property
+    def refused(self) -> tuple[Start, ...]:
+        """The retrainings whose candidates were refused since the champion was released, oldest first."""
+        return tuple(start for start in self.starts if start.refused > self.released)
 
 
 @dataclass(frozen=True)
@@ -125,6 +139,20 @@ def of_window(event: Event) -> bool:
 def key_of(event: Event) -> str:
     """What makes two triggers the same cause; empty where nothing does."""
     return str(event.evidence.get("key") or "")
+
+
+def past_of(event: Event) -> dict[str, float]:
+    """How far a breach lies past each limit it passed, by check and subject.
+
+    >>> from datetime import UTC, datetime
+    >>> auc = {"check": "performance", "subject": "roc_auc", "measured": 0.75, "limit": 0.875}
+    >>> past_of(Event("drift.detected", datetime(2024, 1, 31, tzinfo=UTC), "ana", evidence={"findings": [auc]}))
+    {'performance roc_auc': 0.125}
+    """
+    known = [each for each in event.evidence.get("findings", ()) if isinstance(each.get("measured"), int | float)]
+    return {
+        f"{f['check']} {f['subject']}": abs(f["measured"] - f["limit"]) for f in known if f.get("limit") is not None
+    }
 
 
 @dataclass(frozen=True)
@@ -207,13 +235,16 @@ def _judged(history: History, row: LedgerRow, tables: Mapping[str, int]) -> Hist
     if window == history.window:
         return history
     calm = not history.breached or version != history.watched
-    return replace(history, window=window, breached=False, watched=version, streak=0 if calm else history.streak)
+    return replace(
+        history, window=window, breached=False, past={}, watched=version, streak=0 if calm else history.streak
+    )
 
 
 def _drifted(history: History, row: LedgerRow, tables: Mapping[str, int]) -> History:
+    past = past_of(row.event)
     if not of_window(row.event):
-        return _cause(history, row)
-    history = _cause(_judged(history, row, tables), row)
+        return replace(_cause(history, row), past={**history.past, **past})
+    history = replace(_cause(_judged(history, row, tables), row), past=past)
     return history if history.breached else replace(history, breached=True, streak=history.streak + 1)
 
 
@@ -221,12 +252,34 @@ def _decided(history: History, row: LedgerRow, tables: Mapping[str, int]) -> His
     plan, origin = row.event.evidence.get("plan", {}), int(row.event.evidence.get("origin", 0))
     history = _clamped(history, row.event.time)
     kind = plan.get("kind")
+    if kind == "Nothing":
+        return _gained_nothing(history, row, origin)
     if kind == "Retrain" and all(start.origin != origin for start in history.starts):
-        starts = (*history.starts, Start(origin, row.event.time))[-KEPT:]
+        starts = (*history.starts, Start(origin, row.event.time, past=history.past))[-KEPT:]
         return replace(history, starts=starts, deferred=None, streak=0, breached=False)
     if kind == "Wait" and plan.get("until") and row.event.evidence.get("cause") == history.failed:
         history = replace(history, retry_at=parse_instant(str(plan["until"])))
     return replace(history, deferred=_later(history, row, plan))
+
+
+def _gained_nothing(history: History, row: LedgerRow, origin: int) -> History:
+    """A chain that trained and ends with nothing: its candidate was refused, gained nothing, or is another version's twin."""
+    cause = row.event.evidence.get("cause")
+    starts = (
+        replace(start, refused=row.sequence)
+        if start.origin == origin and cause in (start.ended, history.gated) and cause != history.failed
+        else start
+        for start in history.starts
+    )
+    return replace(history, starts=tuple(starts))
+
+
+def _gated(history: History, row: LedgerRow, tables: Mapping[str, int]) -> History:
+    return replace(history, gated=row.sequence)
+
+
+def _released(history: History, row: LedgerRow, tables: Mapping[str, int]) -> History:
+    return replace(history, released=row.sequence)
 
 
 def _later(history: History, row: LedgerRow, plan: Mapping[str, object]) -> Deferred | None:
@@ -294,4 +347,7 @@ _CHANGES = {
     "trigger.suppressed": _decided,
     "run.finished": _finished,
     "run.failed": _failed,
+    "version.gated": _gated,
+    "version.promoted": _released,
+    "version.rolled_back": _released,
 }
