@@ -130,16 +130,16 @@ def test_what_another_process_brought_to_its_end_is_no_refusal(how: str) -> None
     assert told.story.of("churn").refused == ()
 
 
-def test_what_is_new_or_twice_as_far_past_its_limit_is_another_matter() -> None:
+def test_what_is_new_or_four_times_as_far_past_its_limit_is_another_matter() -> None:
     told = Told()
     told.window(0.8125)
     told.ends()
     told.now += 6 * HOUR
-    assert _why(told.window(0.75)) == "refused", "twice as far, no further"
-    assert _why(told.window(0.749)) == "Retrain"
+    assert _why(told.window(0.625)) == "refused", "four times as far, no further"
+    assert _why(told.window(0.624)) == "Retrain"
     told.ends()
     told.now += 6 * HOUR
-    assert _why(told.window(0.749)) == "refused", "now it is the old matter"
+    assert _why(told.window(0.624)) == "refused", "now it is the old matter"
     assert _why(told.window(0.8125, psi=0.3)) == "Retrain"
 
 

@@ -20,7 +20,7 @@ from ecluse.loop.triggers import Deferred, History, Start, key_of, of_window, or
 DAY = timedelta(days=1)
 _LASTING = ("schedule", "new_data", "slo", "outside", "retry")
 """Triggers that nobody raises again: held back for a time, they are looked at again when it is over. A monitor speaks up by itself."""
-WORSE = 2.0
+WORSE = 4.0
 """So many times as far past its limit as when a candidate was refused, a breach is another one."""
 _URGENT = ("manual", "retry")
 """What waits for no debounce, no hysteresis and no cool-down: a person means now, and a retry has waited already."""
@@ -163,7 +163,7 @@ def _cool_down(case: Case) -> Suppress | None:
 
 def _refused(case: Case) -> Suppress | None:
     """A monitor that says again what the last candidates did not cure: the cool-down doubles with each of them, until a release. What is new, or
-    twice as far past its limit as when they were refused, is another matter.
+    four times as far past its limit as when they were refused, is another matter.
     """
     refused, past = case.history.refused, case.history.past
     if case.trigger not in ("drift", "performance") or not refused:
