@@ -48,8 +48,8 @@ class Deferred:
 class History:
     """One model's past. ``failures`` in a row of the loop's trainings; ``failed`` the row of the newest, ``retry_at`` when the
     next attempt may begin; ``keys`` the first row of each cause;
-    ``streak`` windows breached in a row; ``past`` how far the newest window, and all truths since, lie past each limit they breached; ``gated`` the row of the newest
-    judgement, ``released`` that of the newest change of champion;
+    ``streak`` windows breached in a row; ``past`` how far the newest window, and all truths since,
+    lie past each limit they breached; ``gated`` the row of the newest judgement, ``released`` that of the newest change of champion;
     ``trained`` per run the row of its end and the rows of each table before it.
     """
 
