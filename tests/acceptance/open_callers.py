@@ -153,9 +153,11 @@ async def crowd(url: str, data: Sequence[bytes], *, connections: int, seconds: f
 
     async def caller(number: int) -> None:
         idle: list[_Connection] = []
-        while time.monotonic() < end:
+        while True:  # once at least, also on a machine that stood still meanwhile
             offered.requests.append(request := Request(time.monotonic()))
             await _ask(place, idle.pop() if idle else None, idle, request, data[number % len(data)])
+            if time.monotonic() >= end:
+                break
         for connection in idle[:]:
             connection.close()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.loop.worlds import MODEL, SETTINGS, candidate, world_in
 
+from ecluse.adapters.database.sqlite import SqliteState
 from ecluse.adapters.sealing import verify
 from ecluse.core.document import Document, read_document
 from ecluse.core.event import broken_at
@@ -50,13 +51,14 @@ class Start:
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
     home = tmp_path_factory.mktemp("start")
-    world = world_in(home)
+    state = SqliteState(home / "state.db")
+    world = world_in(home, state=state)
     for name in "ab":
         promote(world, SETTINGS, MODEL, candidate(world, name).number, reason="first", actor="ana")
     candidate(world, "c")
-    state = world.state
     made = Start(home, len(list(state.ledger())), state.generation(), len(state.pending()))
     assert state.rollout(MODEL) == OLD
+    state.close()  # it is copied as files: none may go away meanwhile
     return made
 
 

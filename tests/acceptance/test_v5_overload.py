@@ -141,12 +141,12 @@ def press(folder: Path, seconds: float, rounds: int = 1) -> float:
                 cpu[callers] += cpu_seconds(worker) - before
         assert worker.stop() == 0
     for callers, found in told.items():
+        assert set(found.codes) == {"ok"}, found.codes
         taken = [each.answered for each in found.of("ok")]
         print(
             f"V5: a compiled model, {callers} callers: {dict(found.codes)}, {1e6 * cpu[callers] / len(taken):.0f} µs of CPU an answer, "
             f"p50 {percentile(taken, 0.5):.0f} ms, p99 {percentile(taken, 0.99):.0f} ms"
         )
-        assert set(found.codes) == {"ok"}
     few, many = (cpu[callers] / len(told[callers].requests) for callers in many_callers)
     print(f"V5: goodput kept: {few / many:.0%}")
     return few / many
