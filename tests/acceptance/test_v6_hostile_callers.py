@@ -79,7 +79,8 @@ def attack(folder: Path, seconds: float, *, spells: int = 1, max_body_bytes: int
         before, kept = Held.by(worker), len(house.records())
         for _ in range(spells):
             alone.requests += asyncio.run(offer(worker.url, DATA, rate=RATE, seconds=seconds / 2)).requests
-            command = [sys.executable, str(SCRIPT), worker.url, str(seconds), "2"]
+            # on a machine of their own the hostile would take no time from the good callers, which share one with them here
+            command = ["nice", "-n", "19", sys.executable, str(SCRIPT), worker.url, str(seconds), "2"]
             crowd = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
             beside.requests += asyncio.run(offer(worker.url, DATA, rate=RATE, seconds=seconds)).requests
             for kind, codes in json.loads(crowd.communicate(timeout=60)[0]).items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import random
@@ -11,6 +13,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -165,3 +170,49 @@ def test_an_input_output_error_of_the_disk_seals_the_journal(tmp_path: Path) -> 
     assert len(list(read(root))) == 2
     with Journal.open(root, "w1", durability="power") as journal:
         assert journal.append(RECORD) == 3
+
+
+def numbered(n: int) -> bytes:
+    return b'{"kind":"prediction","time":"2024-01-31T00:00:00.000000Z","n":%d}' % n
+
+
+def test_under_process_nothing_waits_for_a_full_segment_to_reach_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk takes its time with the full segment; meanwhile records are kept, and closing waits for it."""
+    synced, let_go = list[int](), threading.Event()
+
+    def slow(fd: int, sync: Callable[[int], None] = os.fsync) -> None:
+        assert let_go.wait(10)
+        synced.append(fd)
+        sync(fd)
+
+    journal = Journal.open(tmp_path, "w1", durability="process", segment_bytes=700)
+    monkeypatch.setattr(os, "fsync", slow)
+    sequences = [journal.append(numbered(n)) for n in range(8)]
+    assert (sequences, synced) == (list(range(1, 9)), [])
+    assert len(list((tmp_path / "w1").glob("*.seg"))) == 2
+    let_go.set()
+    journal.close()
+    assert len(synced) == 2, "the full segment and the directory"
+    assert verify(tmp_path) == []
+
+
+def test_under_process_a_full_segment_that_fails_to_sync_seals_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with Journal.open(tmp_path, "w1", durability="process", segment_bytes=700) as journal:
+        monkeypatch.setattr(os, "fsync", fail)
+        kept = 0
+        with contextlib.suppress(Unavailable):
+            while kept < 1_000:
+                journal.append(numbered(kept))
+                kept += 1
+                time.sleep(0.001)
+        assert "failed to sync" in journal.refusal
+        with pytest.raises(Unavailable, match="failed to sync"):
+            journal.append(numbered(kept))
+    assert [each["n"] for each in read(tmp_path)] == list(range(kept))
