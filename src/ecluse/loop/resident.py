@@ -59,9 +59,8 @@ def step(
     rows: list[LedgerRow] = []
     _attempt(memory, "react", lambda: rows.extend(react(world, settings, durable)))
     released = any(row.event.kind == "version.promoted" for row in rows)
-    if (
-        settings.loop.warm and not released
-    ):  # then the cores are for the workers that take the new version up: the next turn will do
+    # after a release the cores are for the workers that take the new version up: the next turn will do
+    if settings.loop.warm and not released:
         _attempt(memory, "warm", lambda: keep_warm(world, project, settings, warm))
     for row in rows:
         event = row.event

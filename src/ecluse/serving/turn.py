@@ -62,9 +62,8 @@ class Turns:
         seat = Seat(case, scores)
         if not self._open or len(self._open) == MOST:
             self._open, loop = [], asyncio.get_running_loop()
-            loop.call_soon(
-                loop.call_soon, self._end, self._open
-            )  # the loop looks once more: who came meanwhile comes along
+            # in the round after the next: the loop looks once more, and who came meanwhile comes along
+            loop.call_soon(loop.call_soon, self._end, self._open)
         self._open.append(seat)
         return seat
 
