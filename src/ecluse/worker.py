@@ -7,6 +7,7 @@ database, no tracking server, no project code. It imports only what docs/serving
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import os
@@ -96,6 +97,9 @@ def run(
         if lock:
             lock.tell(facts)
         log.info("listening", extra={"facts": facts})
+        # what was imported stays: looking through all of it once in some 50,000 requests held every answer for 15 ms
+        gc.collect()
+        gc.freeze()
 
     try:
         serve(application, listener, started, place)
