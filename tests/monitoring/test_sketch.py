@@ -153,6 +153,18 @@ def test_a_value_of_another_kind_is_read_too() -> None:
         decode([b"{"], None)
 
 
+@given(st.lists(st.tuples(st.integers(0, 899), st.sampled_from(["Platinum", "", None, 7, True])), max_size=4))
+def test_a_category_no_reference_holds_is_counted_wherever_it_comes(strange: list[tuple[int, Value]]) -> None:
+    records = _records(900, 9)
+    for place, value in strange:
+        records[place]["inputs"]["plan"] = value
+    decode = make_decode("churn", {1: Known(REFERENCE, None)})
+    found = decode([msgspec.json.encode(each) for each in records], None).windows[1]
+    window = make_window("churn", 1, by_version(records, "churn"))
+    assert list(found.inputs["plan"]) == window.inputs["plan"]
+    assert sketch_of(found, REFERENCE) == sketch_of(window, REFERENCE)
+
+
 @given(st.text(max_size=8), st.floats(0.01, 0.99))
 def test_bytes_compare_as_the_position_does(key: str, held_out: float) -> None:
     import hashlib

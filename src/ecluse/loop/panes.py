@@ -33,6 +33,8 @@ SHARED_BYTES = 128 * 1024 * 1024
 """From so many bytes on a second process costs less than it saves."""
 BATCH = 8_192
 """Records counted together: enough of them that what each count costs besides does not matter."""
+_ALONE = {"OPENBLAS_NUM_THREADS": "1"}
+"""Else numpy's threads, which have nothing to do there, begin by spinning on the core that another process counts on."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def _begin(segments: Sequence[Segment], question: Question) -> subprocess.Popen[
         with tempfile.TemporaryFile() as order:  # a pipe would make us wait until the child has started
             order.write(canonical({"segments": segments, "question": question}))
             order.seek(0)
-            return subprocess.Popen(command, stdin=order, stdout=subprocess.PIPE)
+            return subprocess.Popen(command, stdin=order, stdout=subprocess.PIPE, env={**os.environ, **_ALONE})
     except OSError as error:
         what = f"no process could be started to count the journal: {error}"
         raise Unavailable(what, where="monitor", cure="free memory or processes") from error

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from itertools import chain, islice
-from typing import Any, Literal, TypeAlias
+from itertools import chain, compress, islice
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -22,7 +22,7 @@ from ecluse.core.instants import parse_instant
 from ecluse.core.recipe import Split, trained_on
 from ecluse.monitoring.drift.counts import numbers_of
 from ecluse.monitoring.window import Window
-from ecluse.stats.reference import FeatureReference, NumberReference, Reference
+from ecluse.stats.reference import CategoryReference, FeatureReference, NumberReference, Reference
 
 
 @dataclass(frozen=True)
@@ -58,35 +58,40 @@ def make_decode(model: str, known: Mapping[int, Known]) -> Decode:
 
     O(bytes). It raises ValueError for a record that is no journal record.
     """
-    wanted = {name for each in known.values() for name in each.reference.features}
     splits = {number: _make_fresh(each.split) for number, each in known.items()}
-    shapes: list[_Shape] = []
+    ways: list[_Way] = []
 
     def decode(records: Records, since: datetime | None = None) -> Decoded:
         left, parts = iter(records), []
         with no_collection():
             while some := list(islice(left, CHUNK)):
-                if not shapes:
-                    shapes.append(_shape(_in_their_order(some, model, wanted), known))
-                parts.append(part(some, since, shapes[0]))
+                if not ways:
+                    ways.extend(_ways(some, model, known))
+                parts.append(part(some, since))
         return _together(parts)
 
-    def part(records: Sequence[bytes | memoryview], since: datetime | None, shape: _Shape) -> Decoded:
-        kinds = shape.kinds
-        try:
-            heads = list(map(shape.parse, records))
-        except msgspec.ValidationError:  # a value of another kind than its reference's, or no record at all
-            heads, kinds = list(map(shape.loose, records)), {}
-        heads = [head for head in heads if head.model == model]
+    def parse(records: Sequence[bytes | memoryview]) -> tuple[list[Any], Mapping[str, Any]]:
+        for way in ways[:-1]:
+            try:
+                return list(map(way.parse, records)), way.kinds
+            except msgspec.ValidationError:
+                if len(ways) == 3:
+                    ways.remove(way)  # where one text is new, more will come
+        return list(map(ways[-1].parse, records)), ways[-1].kinds
+
+    def part(records: Sequence[bytes | memoryview], since: datetime | None) -> Decoded:
+        heads, kinds = parse(records)
         if since is not None:
             heads = [head for head in heads if parse_instant(head.time) >= since]
-        outcomes = sum([head.kind == "outcome" for head in heads])
-        heads = [head for head in heads if head.kind == "prediction"]
-        counts = Counter([head.version for head in heads])
-        groups = {n: heads if len(counts) == 1 else [each for each in heads if each.version == n] for n in counts}
-        windows = {n: _window(groups[n], shape.names, kinds, splits[n]) for n in counts if n in known}
-        times, asked = [head.time for head in heads], {head.as_of for head in heads}.difference([None])
-        return Decoded(counts, windows, outcomes, *_ends(times), _ends(asked))
+        asked_of = _Heads.of(heads).only("model", model)
+        told = asked_of.only("kind", "prediction")
+        counts = Counter(told.version)
+        groups = {n: told.only("version", n) for n in counts}
+        spans = {n: _ends(group.time) for n, group in groups.items()}
+        windows = {n: _window(groups[n], spans[n], kinds, splits[n]) for n in counts if n in known}
+        first, last = _ends([each for span in spans.values() for each in span])
+        asked = {each for each in told.as_of if each is not None}
+        return Decoded(counts, windows, asked_of.kind.count("outcome"), first, last, _ends(asked))
 
     return decode
 
@@ -135,21 +140,22 @@ def _ends(texts: Collection[str]) -> tuple[str, str]:
     return min(texts, default=""), max(texts, default="")
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """The ``names`` of the inputs, what ``kinds`` of values they have by their references, and what reads a record, strictly first."""
+class _Way(NamedTuple):
+    """A way to read a record: of what kind each input's values are, by name, and the parser that takes no others."""
 
-    names: Sequence[str]
     kinds: Mapping[str, Any]
     parse: Callable[[bytes | memoryview], Any]
-    loose: Callable[[bytes | memoryview], Any]
 
 
-def _shape(names: Sequence[str], known: Mapping[int, Known]) -> _Shape:
+def _ways(records: Sequence[bytes | memoryview], model: str, known: Mapping[int, Known]) -> list[_Way]:
+    """The quickest first: categories the references hold, of which the parser makes no new text; any text; any value of any kind."""
+    names = _in_their_order(records, model, {name for each in known.values() for name in each.reference.features})
     kinds = {name: _kinds(name, known) for name in names}
-    strict = [_field(place, name, kinds[name] | None) for place, name in enumerate(names)]
-    loose = [_field(place, name, float | str | bool | None) for place, name in enumerate(names)]
-    return _Shape(names, kinds, _parser(strict, Literal["prediction", "outcome"]), _parser(loose, str))
+    closed = {name: _texts(name, known) if kind is str else kind for name, kind in kinds.items()}
+    kind = Literal["prediction", "outcome"]
+    strict = [_Way(each, _parser(each, kind)) for each in (closed, kinds)]
+    anything = dict.fromkeys(names, float | str | bool)
+    return [*strict, _Way(anything, _parser(anything, str))]
 
 
 def _in_their_order(records: Sequence[bytes | memoryview], model: str, wanted: set[str]) -> list[str]:
@@ -162,8 +168,12 @@ def _in_their_order(records: Sequence[bytes | memoryview], model: str, wanted: s
     return sorted(wanted)
 
 
-def _parser(inputs: list[Any], kind: Any) -> Callable[[bytes | memoryview], Any]:
+def _parser(kinds: Mapping[str, Any], kind: Any) -> Callable[[bytes | memoryview], Any]:
     """Reads what the monitor asks of every record, in the order it is written in; the parser skips the rest."""
+    inputs = [
+        (f"f{place}", each | None, msgspec.field(default=None, name=name))
+        for place, (name, each) in enumerate(kinds.items())
+    ]
     shape = msgspec.defstruct("Inputs", inputs, gc=False)
     fields: list[Any] = [
         ("kind", kind),
@@ -181,15 +191,18 @@ def _parser(inputs: list[Any], kind: Any) -> Callable[[bytes | memoryview], Any]
     return msgspec.json.Decoder(msgspec.defstruct("Head", fields, gc=False)).decode
 
 
-def _field(place: int, name: str, kind: Any) -> tuple[str, Any, Any]:
-    return f"f{place}", kind, msgspec.field(default=None, name=name)
-
-
 def _kinds(name: str, known: Mapping[int, Known]) -> Any:
     """What an input's values are by its references: any kind where versions differ."""
     references = [each.reference.features[name] for each in known.values() if name in each.reference.features]
     kinds = {_kind(each) for each in references}
     return kinds.pop() if len(kinds) == 1 else float | str | bool
+
+
+def _texts(name: str, known: Mapping[int, Known]) -> Any:
+    """The categories of an input that its references hold, as a type."""
+    references = [each.reference.features[name] for each in known.values() if name in each.reference.features]
+    texts = sorted({text for each in references if isinstance(each, CategoryReference) for text in each.counts})
+    return Literal[tuple(texts)] if texts else str
 
 
 def _kind(reference: FeatureReference) -> type:
@@ -199,26 +212,55 @@ def _kind(reference: FeatureReference) -> type:
     return bool if set(reference.counts) <= {"true", "false"} else str
 
 
-def _window(heads: Sequence[Any], names: Sequence[str], kinds: Mapping[str, Any], fresh: Fresh) -> Window:
-    _, ids, times, models, versions, entities, moments, rows, scores, decisions, degraded = _columns(heads)
-    blank = next((type(each) for each in rows if each is not None), None)
+class _Heads(NamedTuple):
+    """What was asked of records, by columns; the fields are those :func:`_parser` reads."""
+
+    kind: Sequence[str]
+    id: Sequence[str]
+    time: Sequence[str]
+    model: Sequence[str]
+    version: Sequence[int]
+    entity: Sequence[str | None]
+    as_of: Sequence[str | None]
+    inputs: Sequence[Any]
+    score: Sequence[float | None]
+    decision: Sequence[bool | str | None]
+    degraded: Sequence[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, records: Sequence[Any]) -> _Heads:
+        """The columns of parsed records."""
+        return cls(*(_columns(records) if records else [()] * len(cls._fields)))
+
+    def only(self, field: str, value: object) -> _Heads:
+        """The records with this value; nearly always all of them."""
+        held = getattr(self, field)
+        if held.count(value) == len(held):
+            return self
+        kept = [each == value for each in held]
+        return _Heads(*(tuple(compress(column, kept)) for column in self))
+
+
+def _window(heads: _Heads, span: tuple[str, str], kinds: Mapping[str, Any], fresh: Fresh) -> Window:
+    blank = next((type(each) for each in heads.inputs if each is not None), None)
     columns: dict[str, Any] = {}
-    if blank is not None and names:
-        filled = [blank() if each is None else each for each in rows]
-        columns = {n: _held(each, kinds.get(n)) for n, each in zip(names, _columns(filled), strict=True)}
+    if blank is not None and kinds:
+        filled = [blank() if each is None else each for each in heads.inputs]
+        read = zip(kinds.items(), _columns(filled), strict=True)
+        columns = {name: _held(values, kind) for (name, kind), values in read}
     return Window(
-        model=models[0],
-        version=versions[0],
-        rows=len(heads),
-        first=min(times),
-        last=max(times),
-        ends=(ids[0], ids[-1]),
+        model=heads.model[0],
+        version=heads.version[0],
+        rows=len(heads.id),
+        first=span[0],
+        last=span[1],
+        ends=(heads.id[0], heads.id[-1]),
         inputs=columns,
-        scores=[0.0 if score is None else score for score in scores],
-        answers=[decision if isinstance(decision, str) else None for decision in decisions],
-        fresh=fresh(entities, moments),
-        degraded=sum(map(bool, degraded)),
-        versions={versions[0]: len(heads)},
+        scores=[0.0 if score is None else score for score in heads.score],
+        answers=[decision if isinstance(decision, str) else None for decision in heads.decision],
+        fresh=fresh(heads.entity, heads.as_of),
+        degraded=sum(map(bool, heads.degraded)),
+        versions={heads.version[0]: len(heads.id)},
     )
 
 
