@@ -61,7 +61,8 @@ class Found:
     loads: dict[str, list[Load]] = field(default_factory=dict)
     waits: dict[tuple[str, Arrivals], list[Waits]] = field(default_factory=dict)
     shares: dict[str, list[dict[str, float]]] = field(default_factory=dict)
-    share_loads: list[Load] = field(default_factory=list)
+    share_loads: list[Load] = field(default_factory=list)  # one worker asked by its share of the connections
+    full_loads: list[Load] = field(default_factory=list)  # several workers asked by as many each as one alone
     broken: dict[str, str] = field(default_factory=dict)
 
 
@@ -94,6 +95,7 @@ def window(server: Server, churn: Churn, folder: Path, how: How, found: Found) -
         print(f"{server.name}: {full}", flush=True)
         if server.workers > 1:
             found.shares.setdefault(server.name, []).append(shares(before, workers_of(target, server.workers)))
+            found.full_loads.append(load(target, pid, how.connections * server.workers, how.seconds, folder))
         if server.name == "ecluse" and how.workers > 1:
             found.share_loads.append(load(target, pid, how.connections // how.workers, how.seconds, folder))
         for arrivals in ARRIVALS if server.name in how.half else ():
@@ -151,11 +153,11 @@ def shares_text(found: Found) -> Iterable[str]:
     """A line for each server with several workers: what each took, and the CPU a request to that of one worker."""
     for name, each in found.shares.items():
         took = ", ".join(f"{worker} {statistics.median(one[worker] for one in each):.0%}" for worker in each[0])
-        costs = middle(found.loads[name], "cpu_us")
-        to_one, to_share = (costs / middle(loads, "cpu_us") for loads in (found.loads["ecluse"], found.share_loads))
+        costs, one = middle(found.loads[name], "cpu_us"), middle(found.loads["ecluse"], "cpu_us")
         yield (
-            f"{name}: shares {took} (asked: 40 to 60 % of two); CPU a request {to_one:.2f}× of one worker's (limit 1.1×), "
-            f"{to_share:.2f}× of one worker's that is asked by its share of the connections"
+            f"{name}: shares {took} (asked: 40 to 60 % of two); CPU a request {costs / one:.2f}× of one worker's (limit 1.1×), "
+            f"{costs / middle(found.share_loads, 'cpu_us'):.2f}× of one worker's that is asked by its share of the connections, "
+            f"{middle(found.full_loads, 'cpu_us') / one:.2f}× when each has as many connections as that one"
         )
 
 
