@@ -103,7 +103,7 @@ def test_a_start_nobody_trusted_has_signed_is_a_problem(root: Path) -> None:
     assert problems[0].segment == "start.json"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"key":"","signature":"","payload":"{}"}', "\udcff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"key":"","signature":"","payload":"{}"}', "\udcff"])
 def test_a_start_that_cannot_be_read_is_a_problem_and_reading_goes_on(root: Path, text: str) -> None:
     write(root, "a", [record(each) for each in range(20)])
     drop(root, 10)

@@ -219,6 +219,25 @@ def test_closing_writes_what_is_left(tmp_path: Path) -> None:
     assert ids(tmp_path) == ["a", "b"]
 
 
+def test_closing_writes_nothing_behind_a_batch_that_failed_meanwhile(tmp_path: Path) -> None:
+    journal = GroupJournal(Journal.open(tmp_path, "w1", durability="power"))
+
+    async def work() -> None:
+        journal.append(record("x" * 3_000))
+        await asyncio.sleep(0.02)  # it is on its way
+        journal.append(record(journal.next_id()))
+
+    with held_up(journal) as release:
+        asyncio.run(work())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, resource.RLIM_INFINITY))
+        try:
+            release.set()
+            journal.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert ids(tmp_path) == []
+
+
 def test_wrong_records_and_a_closed_journal_are_refused(tmp_path: Path) -> None:
     async def work(journal: GroupJournal) -> None:
         with pytest.raises(InvalidInput, match="0 bytes"):

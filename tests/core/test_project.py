@@ -87,6 +87,15 @@ def test_whole_numbers_stay_whole_through_the_canonical_form() -> None:
             lambda: model("m", predicts=LEFT, features=[ENGAGEMENT], judged_by="f1", request={"plan": Number()})(build),
             "`plan` is in",
         ),
+        (
+            lambda: model(
+                "m",
+                predicts=LEFT,
+                features=[FeatureView("v", Table("t", Entity("version"), {"n": Number()}), {"x": last("n")})],
+                judged_by="f1",
+            )(build),
+            "'version' has a meaning of its own",
+        ),
     ],
 )
 def test_contradictions_are_refused_by_name(make: object, names: str) -> None:

@@ -16,6 +16,7 @@ from ecluse.adapters.journal_files import Journal
 from ecluse.adapters.scorer_onnx import OnnxScorer
 from ecluse.core.contract import Category, Column, Number
 from ecluse.core.instants import to_micros
+from ecluse.core.model import ANSWERED
 from ecluse.core.schema import Feature, Schema
 from ecluse.serving.outcomes import read_outcomes
 from ecluse.serving.predict import conclude, make_answer, prepare, run
@@ -51,6 +52,14 @@ def answer(house: House, version: Loaded, body: dict[str, Any]) -> tuple[Any, An
     if isinstance(record, Refused):
         raise record
     return json.loads(msgspec.json.encode(make_answer(case, record))), house.records()[-1]
+
+
+def test_no_key_column_can_stand_where_the_answer_says_something_else(house: House) -> None:
+    """A model with such a column is refused when it is declared: see ``core.model.ANSWERED``."""
+    binary, _ = answer(house, loaded("binary", threshold=0.4, bias=(0.0,)), {"x": 0.4, "plan": "Gold"})
+    regression, _ = answer(house, loaded("regression", bias=(0.0,)), {"x": 0.4, "plan": "Gold"})
+    classes, _ = answer(house, loaded("multiclass", ("a", "b"), bias=(0.0, 1.0)), {"x": 0.4, "plan": "Gold"})
+    assert binary.keys() | regression.keys() | classes.keys() == ANSWERED
 
 
 def test_binary(house: House) -> None:

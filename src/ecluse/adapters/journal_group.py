@@ -129,13 +129,17 @@ class GroupJournal:
             self._refuse(self._why)
 
     def close(self) -> None:
-        """Write what is left, stop the thread, release the file. Safe to call twice; call it when the loop has ended."""
+        """Write what is left, stop the thread, release the file. Safe to call twice; call it when the loop has ended.
+
+        What was taken behind a batch that failed is not written: nobody was told that it is kept, and its ids are of other places.
+        """
         if self._closed:
             return
         self._closed = True
         self._thread.shutdown(wait=True)
         try:
-            if self._open.records and not self._journal.refusal:
+            in_place = self._journal.head.sequence + 1 == self._next - len(self._open.records)
+            if self._open.records and in_place and not self._journal.refusal:
                 self._journal.append_many(self._open.records)
         finally:
             self._journal.close()

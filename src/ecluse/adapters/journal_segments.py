@@ -72,7 +72,7 @@ def read_marker(directory: Path) -> tuple[Start, Signed] | None:
     try:
         signed = from_plain(Signed, json.loads(text), where=START_FILE)
         plain = json.loads(signed.payload)
-    except (ValueError, DeclarationError):
+    except (ValueError, RecursionError, DeclarationError):
         raise Corrupt("the journal's start cannot be read", where=f"{directory.name}/{START_FILE}") from None
     return read_start(plain, directory.name), signed
 

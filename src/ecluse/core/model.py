@@ -20,6 +20,11 @@ Task = Literal["binary", "multiclass", "regression"]
 Scalar = bool | int | float | str
 
 RESERVED = frozenset({"as_of", "features", "label", "model_version", "request_id", "y"})
+ANSWERED = frozenset(
+    {"as_of", "decision", "degraded", "model", "moments", "prediction_id", "proba", "probabilities", "request_id"}
+    | {"threshold", "timestamp", "unseen", "value", "version"}
+)
+"""The names in an answer beside the key it was asked by."""
 """What no feature may be called: words of requests and of the training frame."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -184,6 +189,13 @@ class Model:
             if name.startswith("__") or name in RESERVED:
                 raise DeclarationError(
                     f"feature name {name!r} has a meaning of its own", where=where, cure="rename the feature"
+                )
+        for name in (column for view in self.features for column in view.table.key.columns):
+            if name in RESERVED | ANSWERED:
+                raise DeclarationError(
+                    f"key column {name!r} has a meaning of its own in requests and answers",
+                    where=where,
+                    cure="rename the column in the table",
                 )
         for name, node in self.derived.items():
             unknown = names(node) - set(seen)

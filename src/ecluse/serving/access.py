@@ -58,12 +58,16 @@ class Hosts:
     def check(self, headers: Mapping[bytes, bytes]) -> None:
         """Raises Refused ``host_not_allowed``; a request without the header comes from no browser and passes.
 
+        One that shows two (RFC 9112, 3.2) comes from somebody who wants them to be read differently: ``invalid_request``.
+
         >>> Hosts("127.0.0.1", [".example.com"]).check({b"host": b"models.example.com:80"})
         >>> Hosts("127.0.0.1").check({b"host": b"localhost:8400"})
         """
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if not host:
             return
+        if "," in host:  # how a connection joins headers of one name
+            raise Refused("invalid_request", "the request has more than one Host header")
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         if not (self._own(name) or any(_fits(name, each.lower()) for each in self.declared)):
             raise Refused(
