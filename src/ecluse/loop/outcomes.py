@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import polars as pl
 
@@ -27,6 +28,22 @@ from ecluse.monitoring.estimated import Estimated, judge_estimated
 from ecluse.monitoring.performance import Joined, Realised, Truths, join, judge_performance, parts, realised, unlearnt
 from ecluse.monitoring.told import Asked, Counts, Settled, Told, asked_by, settle
 from ecluse.monitoring.window import Record, by_version
+
+NEEDED = (
+    "kind",
+    "id",
+    "request_id",
+    "time",
+    "model",
+    "version",
+    "arm",
+    "entity",
+    "as_of",
+    "score",
+    "scores",
+    "threshold",
+)
+"""Of a prediction's record, besides its inputs."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +79,7 @@ def outcomes(world: World, project: Project, settings: Settings, model: str) -> 
     Appends ``outcomes.settled`` when the counts are others than when it was last told: what is in quarantine is on record.
     """
     declared, limits = project.model(model), settings.for_model(model)
-    records = list(world.read_predictions(None, None, None))
+    records = _records(world, model, limits.gates.segments)
     versions = by_version(records, model)
     settled = settle_truths(world, declared.predicts, model, versions, records)
     wanted = {declared.judged_by, *limits.monitoring.performance}
@@ -86,8 +103,23 @@ def outcomes(world: World, project: Project, settings: Settings, model: str) -> 
 
 def quarantine(world: World, project: Project, model: str) -> Settled:
     """Every truth told that is not used, with its reason, and the counts. Linear in the journal. Raises NotFound for an unknown model."""
-    records = list(world.read_predictions(None, None, None))
+    records = _records(world, model)
     return settle_truths(world, project.model(model).predicts, model, by_version(records, model), records)
+
+
+def _records(world: World, model: str, columns: Sequence[str] = ()) -> list[Record]:
+    """Every record of a model, of a prediction only what is joined and counted: all are held at once, and the inputs, of which
+    ``columns`` are kept, are most of one.
+    """
+    alike: dict[Any, Any] = {}  # one object for the texts that many records share
+    of_model = (record for record in world.read_predictions(None, None, None) if record["model"] == model)
+    return [_joinable(each, columns, alike) if each["kind"] == "prediction" else each for each in of_model]
+
+
+def _joinable(record: Record, columns: Sequence[str], alike: dict[Any, Any]) -> Record:
+    shared = {name: alike.setdefault(record[name], record[name]) for name in ("kind", "model", "arm", "as_of")}
+    inputs = {name: record["inputs"][name] for name in columns if name in record["inputs"]}
+    return {**{name: record[name] for name in NEEDED}, **shared, "inputs": inputs}
 
 
 def _judged(
