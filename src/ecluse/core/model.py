@@ -20,12 +20,12 @@ Task = Literal["binary", "multiclass", "regression"]
 Scalar = bool | int | float | str
 
 RESERVED = frozenset({"as_of", "features", "label", "model_version", "request_id", "y"})
+"""What no feature may be called: words of requests and of the training frame."""
 ANSWERED = frozenset(
     {"as_of", "decision", "degraded", "model", "moments", "prediction_id", "proba", "probabilities", "request_id"}
     | {"threshold", "timestamp", "unseen", "value", "version"}
 )
 """The names in an answer beside the key it was asked by."""
-"""What no feature may be called: words of requests and of the training frame."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
