@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -167,13 +167,11 @@ def _watching_names(world: World, settings: Settings, finishing: Aside) -> Itera
 @contextmanager
 def _telling(app: App, world: World, every: float) -> Iterator[None]:
     from ecluse.adapters.webhook import post
-    from ecluse.loop.notify import Outbox, deliver
+    from ecluse.loop.notify import Outbox, deliver, one_by_one
 
-    outbox = Outbox()
-    if not app.settings.notify:
-        yield
-        return
-    with beside("notify", lambda: deliver(world, app.settings, post, outbox), every):
+    with ExitStack() as stack:
+        for name, own in one_by_one(app.settings).items():
+            stack.enter_context(beside(f"notify {name}", functools.partial(deliver, world, own, post, Outbox()), every))
         yield
 
 

@@ -1,11 +1,12 @@
 """Webhooks over a real receiver: signed, led nowhere else, bounded in time, never into one's own network unasked."""
 
 import socket
+import threading
 import time
 from typing import Any
 
 import pytest
-from tests.adapters.receiver import receiving
+from tests.adapters.receiver import dripping, receiving
 
 from ecluse.adapters.webhook import is_open, post, sign
 from ecluse.core.errors import InvalidInput, NotAllowed, Unavailable
@@ -92,7 +93,29 @@ def test_a_receiver_that_fails_or_is_slow_or_away() -> None:
         send(receiver.url)
 
 
-@pytest.mark.parametrize("url", ["ftp://example.com", "http://", "https://user:key@example.com/", "http://h:99999/"])
+def test_a_receiver_that_drips_is_not_waited_for_longer_than_declared() -> None:
+    """A byte now and then passes every wait for the next one."""
+    with dripping() as url:
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="not within the time"):
+            send(url, timeout=0.5)
+        assert time.monotonic() - began < 2.0
+
+
+def test_a_name_that_is_never_resolved_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer.wait(10))
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match="not resolved in time"):
+        send("http://slow.example/hook", timeout=0.2)
+    answer.set()
+    assert time.monotonic() - began < 2.0
+
+
+NO_ADDRESS = ["ftp://example.com", "http://", "https://user:key@example.com/", "http://h:99999/", "http://h/für"]
+
+
+@pytest.mark.parametrize("url", [*NO_ADDRESS, "http://h/a b", "http://h/a\nb"])
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(InvalidInput):
         send(url)

@@ -81,3 +81,10 @@ def test_merge_does_not_touch_its_arguments() -> None:
     base = {"a": {"x": 1}}
     merge(base, {"a": {"x": 2}})
     assert base == {"a": {"x": 1}}
+
+
+@pytest.mark.parametrize("url", ["https://h/für", "https://bücher.example/", "https://h/a b", "https://h/a\nb"])
+def test_an_address_that_cannot_be_sent_as_it_stands_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(DeclarationError, match="percent-encode") as said:
+        resolve({"notify": {"pager": {"url": url}}}, "dev", {})
+    assert url not in str(said.value)

@@ -1,13 +1,15 @@
 """Who asked is told of each event once and in order; who cannot be told holds nobody up, and that is noted."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
-from tests.adapters.receiver import Receiver, receiving
+from tests.adapters.receiver import Receiver, dripping, receiving
 from tests.loop.worlds import world_in
 
 from ecluse.adapters.webhook import post, sign
@@ -15,7 +17,7 @@ from ecluse.core.event import Event
 from ecluse.core.loop_settings import Webhook
 from ecluse.core.ports import World
 from ecluse.core.settings import Settings
-from ecluse.loop.notify import Outbox, deliver
+from ecluse.loop.notify import Outbox, deliver, one_by_one
 
 SECRET = "a secret of thirty-two characters"
 
@@ -69,6 +71,7 @@ def test_events_of_the_chosen_kinds_are_told_once_and_in_order(desk: Desk, recei
     headers, body = receiver.got[0]
     assert headers["ecluse-signature"] == sign(body, headers["ecluse-timestamp"], SECRET)
     told = msgspec.json.decode(body)
+    assert told["project"] == "water"  # as declared: folders in containers have one name
     assert (told["kind"], told["model"], told["version"], told["reason"]) == (
         "alert.raised",
         "churn",
@@ -119,3 +122,41 @@ def test_one_receiver_holds_no_other_up(desk: Desk, receiver: Receiver) -> None:
     number = desk.tell()
     assert desk.deliver() == 1
     assert numbers(receiver) == [number]
+
+
+def test_a_bug_on_the_way_to_one_receiver_is_an_attempt_of_that_one_alone(desk: Desk, receiver: Receiver) -> None:
+    def broken(url: str, body: bytes, **more: Any) -> int:
+        if "away" in url:
+            raise UnicodeEncodeError("ascii", "/away/a-secret-path", 1, 2, "ordinal not in range")
+        return post(url, body, **more)
+
+    away = Webhook("http://127.0.0.1:1/away", kinds=("alert.raised",), private=True, attempts=2)
+    desk.settings = Settings(project="water", notify={"away": away, **desk.settings.notify})
+    deliver(desk.world, desk.settings, broken, desk.outbox, now=lambda: desk.now)
+    number = desk.tell()
+    for _ in range(2):
+        desk.now += 60
+        deliver(desk.world, desk.settings, broken, desk.outbox, now=lambda: desk.now)
+    assert numbers(receiver) == [number]
+    [noted] = desk.failed()
+    assert (noted.evidence["receiver"], noted.reason.endswith("UnicodeEncodeError")) == ("away", True)
+
+
+def test_a_receiver_that_drips_holds_another_up_no_longer_than_its_timeout(desk: Desk, receiver: Receiver) -> None:
+    with dripping() as url:
+        slow = Webhook(url, kinds=("alert.raised",), private=True, timeout=timedelta(seconds=0.5), attempts=1)
+        desk.settings = Settings(project="water", notify={"slow": slow, **desk.settings.notify})
+        desk.deliver()
+        number, began = desk.tell(), time.monotonic()
+        assert desk.deliver() == 2  # the slow one is given up
+        assert time.monotonic() - began < 3.0
+    assert numbers(receiver) == [number]
+    assert [each.evidence["receiver"] for each in desk.failed()] == ["slow"]
+
+
+def test_each_receiver_has_its_own_settings() -> None:
+    two = {name: Webhook(f"https://{name}.example/") for name in ("a", "b")}
+    assert {name: own.notify for name, own in one_by_one(Settings(notify=two)).items()} == {
+        "a": {"a": two["a"]},
+        "b": {"b": two["b"]},
+    }

@@ -10,12 +10,18 @@ import hashlib
 import hmac
 import http.client
 import ipaddress
+import queue
 import socket
 import ssl
+import threading
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from ecluse.core.errors import InvalidInput, NotAllowed, Unavailable
+from ecluse.core.loop_settings import is_plain
 
 MOST_ANSWER = 4_096
 SIGNATURE, TIMESTAMP, EVENT = "Ecluse-Signature", "Ecluse-Timestamp", "Ecluse-Event"
@@ -31,37 +37,82 @@ def sign(body: bytes, timestamp: str, secret: str) -> str:
 
 
 def post(url: str, body: bytes, *, secret: str, event: str, private: bool = False, timeout: float = 5.0) -> int:
-    """POST a JSON body; returns the status, which is one of success. ``event`` names it for receivers that got it before.
+    """POST a JSON body; returns the status, which is one of success. ``event`` names the message, for receivers that had it before.
 
-    ``private`` allows addresses that are not of the open internet. The whole call takes ``timeout`` seconds at most for each of connecting
-    and every wait. Raises InvalidInput (no address), NotAllowed (an address that is not allowed, a redirect), Unavailable.
+    ``private`` allows addresses that are not of the open internet. The whole call, from the name to the end of the answer, takes ``timeout``
+    seconds at most. Raises InvalidInput (no address), NotAllowed (an address that is not allowed, a redirect), Unavailable.
     """
+    deadline = time.monotonic() + timeout
     parts = _split(url)
-    address = _address(parts, private, timeout)
+    address = _address(parts, private, deadline)
     timestamp = str(int(time.time()))
     headers = {
+        "Host": parts.netloc,
         "Content-Type": "application/json",
         "User-Agent": "ecluse",
         EVENT: event,
         TIMESTAMP: timestamp,
         SIGNATURE: sign(body, timestamp, secret),
     }
-    connection = _connection(parts, address, timeout)
     try:
-        path = parts.path or "/"
-        connection.request("POST", f"{path}?{parts.query}" if parts.query else path, body, headers)
-        answer = connection.getresponse()
-        answer.read(MOST_ANSWER)
-        status = answer.status
+        status = _exchange(parts, address, body, headers, deadline)
     except (OSError, http.client.HTTPException) as error:
         raise Unavailable(f"no answer: {error}", where=_named(parts), cure="see whether the receiver runs") from None
-    finally:
-        connection.close()
     if 300 <= status < 400:
         raise NotAllowed(f"it answers {status}, a redirect", where=_named(parts), cure="give the address itself")
     if status >= 400:
         raise Unavailable(f"it answers {status}", where=_named(parts), cure="see the receiver's log")
     return status
+
+
+def _exchange(
+    parts: SplitResult, address: tuple[str, int], body: bytes, headers: Mapping[str, str], deadline: float
+) -> int:
+    """Connect to the address that was judged, send, and read the status. Raises OSError, HTTPException."""
+    with socket.create_connection(address, _left(deadline)) as plain:
+        sock = plain
+        if parts.scheme == "https":  # agrees on keys below, where time is bounded
+            context = ssl.create_default_context()
+            sock = context.wrap_socket(plain, server_hostname=parts.hostname, do_handshake_on_connect=False)
+        with sock, _shut_at(sock, deadline):
+            if isinstance(sock, ssl.SSLSocket):
+                sock.do_handshake()
+            connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
+            connection.sock = sock
+            path = parts.path or "/"
+            connection.request("POST", f"{path}?{parts.query}" if parts.query else path, body, headers)
+            with connection.getresponse() as answer:
+                answer.read(MOST_ANSWER)
+                return answer.status
+
+
+@contextmanager
+def _shut_at(sock: socket.socket, deadline: float) -> Iterator[None]:
+    """Shut the socket at the deadline. Its own timeout bounds each wait only: a byte now and then would keep us for ever. Raises TimeoutError."""
+    late = threading.Event()
+
+    def shut() -> None:
+        late.set()
+        with suppress(OSError):
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)  # of TLS too, while it is read on the other thread
+
+    timer = threading.Timer(_left(deadline), shut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        if late.is_set():  # what was read until then may look like the end of an answer
+            raise TimeoutError("not within the time given")
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("not within the time given")
+    return left
 
 
 def _split(url: str) -> SplitResult:
@@ -70,9 +121,11 @@ def _split(url: str) -> SplitResult:
         _ = parts.port
     except ValueError:
         parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+    if not is_plain(url) or parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise InvalidInput(
-            "no address of a webhook", where="notify.url", cure="write https://host/path, without a user"
+            "no address of a webhook",
+            where="notify.url",
+            cure="write https://host/path, without a user, everything but plain ASCII percent-encoded",
         )
     return parts
 
@@ -82,11 +135,11 @@ def _named(parts: SplitResult) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _address(parts: SplitResult, private: bool, timeout: float) -> tuple[str, int]:
+def _address(parts: SplitResult, private: bool, deadline: float) -> tuple[str, int]:
     """The first address of the name; every one must be allowed, or who answers for the name could choose."""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        found = _resolve(parts.hostname or "", port, _left(deadline))
     except (OSError, UnicodeError) as error:
         raise Unavailable(f"no such host: {error}", where=_named(parts), cure="check notify.url") from None
     addresses = [str(each[4][0]) for each in found]
@@ -94,6 +147,26 @@ def _address(parts: SplitResult, private: bool, timeout: float) -> tuple[str, in
         cure = "set private = true where a receiver in one's own network is meant"
         raise NotAllowed(f"{refused[0]} is not an address of the open internet", where=_named(parts), cure=cure)
     return addresses[0], port
+
+
+def _resolve(host: str, port: int, seconds: float) -> list[Any]:
+    """The addresses of a name. The resolver knows no timeout: it runs on a thread, which is left behind when the time is up."""
+    answers: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except Exception as error:  # noqa: BLE001 - raised again by who waits
+            answers.put(error)
+
+    threading.Thread(target=ask, name="resolve", daemon=True).start()
+    try:
+        found = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError("its name was not resolved in time") from None
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def is_open(address: str) -> bool:
@@ -122,40 +195,3 @@ def is_open(address: str) -> bool:
 
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/32")
 """IPv4 behind a translator, whichever."""
-
-
-def _connection(parts: SplitResult, address: tuple[str, int], timeout: float) -> http.client.HTTPConnection:
-    host = parts.hostname or ""
-    if parts.scheme == "http":
-        return _Plain(host, parts.port, address, timeout)
-    return _Secure(host, parts.port, address, timeout)
-
-
-class _Plain(http.client.HTTPConnection):
-    """Connects to the address that was judged."""
-
-    def __init__(self, host: str, port: int | None, address: tuple[str, int], timeout: float) -> None:
-        super().__init__(host, port, timeout=timeout)
-        self._judged = address
-
-    def connect(self) -> None:
-        """Open the socket."""
-        self.sock = socket.create_connection(self._judged, self.timeout)
-
-
-class _Secure(http.client.HTTPSConnection):
-    """The same, and the certificate must be of the name."""
-
-    def __init__(self, host: str, port: int | None, address: tuple[str, int], timeout: float) -> None:
-        self._trusted = ssl.create_default_context()
-        super().__init__(host, port, timeout=timeout, context=self._trusted)
-        self._judged = address
-
-    def connect(self) -> None:
-        """Open the socket and agree on keys."""
-        plain = socket.create_connection(self._judged, self.timeout)
-        try:
-            self.sock = self._trusted.wrap_socket(plain, server_hostname=self.host)
-        except OSError:
-            plain.close()
-            raise

@@ -259,11 +259,20 @@ NOTIFY_SECRET = "ECLUSE_NOTIFY_SECRET"  # noqa: S105 - the name of the variable 
 NOTABLE = ("incident.opened", "incident.closed", "alert.raised", "version.rolled_back")
 
 
+def is_plain(url: str) -> bool:
+    """Whether an address is of visible ASCII characters alone: no other can be sent as it stands.
+
+    >>> is_plain("https://h/f%C3%BCr"), is_plain("https://h/für"), is_plain("https://h/a b")
+    (True, False, False)
+    """
+    return all("!" <= character <= "~" for character in url)
+
+
 @dataclass(frozen=True)
 class Webhook:
     """Who is told of events: a POST to ``url`` for each of these ``kinds``, signed with the secret in the environment variable ``secret``.
 
-    ``private``: addresses inside one's own network are meant. ``timeout`` of an attempt, of which there are ``attempts``.
+    ``private``: addresses inside one's own network are meant. ``timeout`` of a whole attempt, of which there are ``attempts``.
     """
 
     url: str
@@ -276,6 +285,11 @@ class Webhook:
     def __post_init__(self) -> None:
         if not self.url.startswith(("https://", "http://")):
             raise DeclarationError(f"notify.url = {self.url!r}", cure="write https://…")
+        if not is_plain(self.url):  # the address itself may be a secret
+            cure = "percent-encode the path (ü is %C3%BC), and write the host in ASCII (xn--…)"
+            raise DeclarationError(
+                "notify.url holds a blank or a character that is not ASCII", where="notify", cure=cure
+            )
         if self.secret.startswith("ECLUSE_") and self.secret != NOTIFY_SECRET:  # it would be read as a setting
             raise DeclarationError(
                 f"notify.secret = {self.secret!r}", cure="give a name that does not begin with ECLUSE_"

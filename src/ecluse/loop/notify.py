@@ -10,7 +10,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from ecluse.core.codec import canonical
@@ -27,7 +27,7 @@ ACTOR = "loop, notify"
 
 
 class Post(Protocol):
-    """Sends one message. Raises EcluseError."""
+    """Sends one message, within ``timeout`` seconds. Whatever it raises is a failed attempt."""
 
     def __call__(
         self, url: str, body: bytes, *, secret: str, event: str, private: bool = False, timeout: float = 5.0
@@ -47,11 +47,22 @@ class Outbox:
 def deliver(
     world: World, settings: Settings, post: Post, outbox: Outbox, *, now: Callable[[], float] = time.monotonic
 ) -> int:
-    """Tell every receiver what it was not told yet, each until one message fails; returns how many were told. Never waits for a next attempt."""
-    return sum(_deliver(world, name, hook, post, outbox, now) for name, hook in settings.notify.items())
+    """Tell every receiver what it was not told yet, each until one message fails; returns how many were told. Never waits for a next attempt.
+
+    In turn: what stays up gives each receiver a thread of its own (:func:`one_by_one`), so that a slow one costs the others nothing.
+    """
+    project = settings.project or world.root.name
+    return sum(_deliver(world, name, hook, project, post, outbox, now) for name, hook in settings.notify.items())
 
 
-def _deliver(world: World, name: str, hook: Webhook, post: Post, outbox: Outbox, now: Callable[[], float]) -> int:
+def one_by_one(settings: Settings) -> Mapping[str, Settings]:
+    """For each receiver, by its name, the settings with it alone."""
+    return {name: replace(settings, notify={name: hook}) for name, hook in settings.notify.items()}
+
+
+def _deliver(
+    world: World, name: str, hook: Webhook, project: str, post: Post, outbox: Outbox, now: Callable[[], float]
+) -> int:
     key, told = f"notify.{name}", 0
     if now() < outbox.not_before.get(name, 0.0):
         return 0
@@ -61,7 +72,7 @@ def _deliver(world: World, name: str, hook: Webhook, post: Post, outbox: Outbox,
         world.state.set_meta(key, str(newest))
         return 0
     for row in world.state.ledger(after=int(mark)):
-        if row.event.kind in hook.kinds and not _tell(world, name, hook, row, post, outbox, now):
+        if row.event.kind in hook.kinds and not _tell(world, name, hook, project, row, post, outbox, now):
             return told
         told += row.event.kind in hook.kinds
         world.state.set_meta(key, str(row.sequence))
@@ -69,7 +80,14 @@ def _deliver(world: World, name: str, hook: Webhook, post: Post, outbox: Outbox,
 
 
 def _tell(
-    world: World, name: str, hook: Webhook, row: LedgerRow, post: Post, outbox: Outbox, now: Callable[[], float]
+    world: World,
+    name: str,
+    hook: Webhook,
+    project: str,
+    row: LedgerRow,
+    post: Post,
+    outbox: Outbox,
+    now: Callable[[], float],
 ) -> bool:
     """Whether the next event may have its turn: it was told, or given up."""
     try:
@@ -78,26 +96,31 @@ def _tell(
             raise NotAllowed(f"no secret to sign with in {hook.secret}", where=f"notify.{name}", cure="set it")
         post(
             hook.url,
-            message(row, world.root.name),
+            message(row, project),
             secret=secret,
             event=f"{row.sequence}-{row.hash[:12]}",
             private=hook.private,
             timeout=hook.timeout.total_seconds(),
         )
-    except EcluseError as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is: it is this receiver's alone, and counts
         failures = outbox.failures.get(name, 0) + 1
         if failures < hook.attempts:
             outbox.failures[name] = failures
             outbox.not_before[name] = now() + pause(failures)
             return False
         facts = {"receiver": name, "event": row.sequence, "attempts": failures}
-        why = f"{name} was not told of event {row.sequence} ({row.event.kind}): {error}"
+        why = f"{name} was not told of event {row.sequence} ({row.event.kind}): {_said(error)}"
         world.state.append(
             Event("notify.failed", world.clock.now(), ACTOR, row.event.model, row.event.version, why, facts)
         )
     outbox.failures.pop(name, None)
     outbox.not_before.pop(name, None)
     return True
+
+
+def _said(error: Exception) -> str:
+    """What the ledger may keep of an error: one that is not of ours may quote the address, which may be a secret."""
+    return str(error) if isinstance(error, EcluseError) else type(error).__name__
 
 
 def pause(failures: int, draw: Callable[[], float] = random.random) -> float:
