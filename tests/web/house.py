@@ -61,8 +61,10 @@ class House:
         return asyncio.run(call(self.control, method, path, sent, {**given, **(headers or {})}))
 
 
-async def call(control: Asgi, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-    """Drive an ASGI application through one request."""
+async def call(
+    control: Asgi, method: str, path: str, body: bytes, headers: Mapping[str, str], *, whole: bool = True
+) -> Answer:
+    """Drive an ASGI application through one request; the rest of a body that is not ``whole`` never comes."""
     plain, _, query = path.partition("?")
     scope: dict[str, Any] = {
         "type": "http",
@@ -79,9 +81,11 @@ async def call(control: Asgi, method: str, path: str, body: bytes, headers: Mapp
         "server": ("127.0.0.1", 8401),
     }
     sent: list[Any] = []
-    inbox = [{"type": "http.request", "body": body, "more_body": False}]
+    inbox = [{"type": "http.request", "body": body, "more_body": not whole}]
 
     async def receive() -> dict[str, Any]:
+        if not inbox and not whole:
+            await asyncio.Event().wait()
         return inbox.pop() if inbox else {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:

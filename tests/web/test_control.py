@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +16,7 @@ import jsonschema_rs
 import pytest
 from fastapi import FastAPI
 from tests.loop.worlds import MODEL, candidate
-from tests.web.house import House
+from tests.web.house import Answer, House, call
 
 from ecluse.app import App
 from ecluse.core.access import SCOPES
@@ -24,6 +26,7 @@ from ecluse.core.settings import Settings
 from ecluse.loop.asking import SECRET
 from ecluse.loop.keys import revoke_key
 from ecluse.web.control import declared_routes, make_routes, permission_of
+from ecluse.web.doorkeeper import Doorkeeper
 
 SETTINGS = Settings(
     project="water",
@@ -236,9 +239,37 @@ def test_a_page_of_another_site_cannot_send(house: House) -> None:
 
 def test_no_more_requests_than_declared_are_answered_at_once(tmp_path: Path) -> None:
     house = House(tmp_path, replace(SETTINGS, control=Control(max_in_flight=1)))
-    object.__setattr__(house.control, "in_flight", 1)
-    answer = house.ask("GET", "/health")
-    assert (answer.status, answer.facts["code"], answer.headers["retry-after"]) == (503, "overloaded", "1")
+    assert isinstance(house.control, Doorkeeper)
+    for known, path, key in ((True, "/v1/status", "read"), (False, "/health", "")):
+        house.control.free = {True: 1, False: 1} | {known: 0}
+        answer = house.ask("GET", path, key)
+        assert (answer.status, answer.facts["code"], answer.headers["retry-after"]) == (503, "overloaded", "1")
+    house.control.free = {True: 0, False: 0}
+    assert house.ask("GET", "/v1/status").status == 401  # who has no key takes no place
+
+
+def test_callers_without_a_key_keep_nobody_with_one_out(tmp_path: Path) -> None:
+    """Bodies that never come hold the few places of strangers, for two seconds, and none of those of keys."""
+    house = House(tmp_path, replace(SETTINGS, control=Control(max_in_flight=8)))
+    plain = {"host": "127.0.0.1:8401", "content-type": "application/json"}
+    keyed = {**plain, "authorization": f"Bearer {house.keys['operate']}"}
+
+    async def half_sent() -> Answer:
+        return await call(house.control, "POST", "/v1/events", b"{", {**plain, "content-length": "100"}, whole=False)
+
+    async def emergency() -> tuple[list[Answer], Answer]:
+        strangers = [asyncio.create_task(half_sent()) for _ in range(20)]
+        await asyncio.sleep(0.1)
+        stopped = await call(house.control, "POST", "/v1/loop/pause", json.dumps(WHY).encode(), keyed)
+        return await asyncio.gather(*strangers), stopped
+
+    began = time.monotonic()
+    told, stopped = asyncio.run(emergency())
+    assert stopped.status == 200
+    assert sorted(each.status for each in told) == [408] * 2 + [503] * 18
+    assert {each.headers["connection"] for each in told} == {"close"}
+    assert time.monotonic() - began < 8
+    assert house.ask("GET", "/health").status == 200  # their places are free again
 
 
 def test_the_documents_name_every_route(house: House, routes: list[tuple[str, str, str]]) -> None:

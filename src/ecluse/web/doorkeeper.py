@@ -22,7 +22,10 @@ OPEN, SIGNED = "open", "signed"
 """Routes anybody may ask, and those whose body carries its own signature."""
 GRANT, BODY = "ecluse.grant", "ecluse.body"
 """Where a route finds who asks, and the bytes of the body."""
-BODY_SECONDS = 10.0
+BODY_SECONDS, STRANGER_BODY_SECONDS = 10.0, 2.0
+"""How long a body may take: of a caller with a key, and of anybody."""
+STRANGERS_SHARE = 4
+"""Callers without a key have places of their own, so many times fewer than ``max_in_flight``: they can keep nobody else out."""
 LOCKED = (
     (b"cache-control", b"no-store"),
     (
@@ -43,7 +46,10 @@ _log = logging.getLogger("ecluse.control")
 
 @dataclass
 class Doorkeeper:
-    """``permission`` names what a request's route asks (None: no such route, "": the route declares nothing); ``grants`` are the keys of now."""
+    """``permission`` names what a request's route asks (None: no such route, "": the route declares nothing); ``grants`` are the keys of now.
+
+    A request takes a place once its key is known: one of ``max_in_flight``, or of the few for those who show none. ``free``: places by that.
+    """
 
     inner: Asgi
     permission: Callable[[Scope], str | None]
@@ -51,29 +57,38 @@ class Doorkeeper:
     hosts: Hosts
     max_body_bytes: int
     max_in_flight: int
-    in_flight: int = field(default=0, init=False)
+    free: dict[bool, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.free = {True: self.max_in_flight, False: max(1, self.max_in_flight // STRANGERS_SHARE)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; anything but HTTP is turned away."""
         if scope["type"] != "http":
             return
-        if self.in_flight >= self.max_in_flight:
-            await tell(send, problem_of(Refused("overloaded")))
-            return
-        self.in_flight += 1
-        try:
-            await self._let_in(scope, receive, locked(send))
-        finally:
-            self.in_flight -= 1
-
-    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
+        headers, sending = dict(scope["headers"]), locked(send)
         try:
             self.hosts.check(headers)
-            if await self._admit(scope, headers):
-                scope[BODY] = await self._whole_body(headers, receive)
-            else:
-                scope[BODY] = b""  # no such route: nobody looks at it
+            there = await self._admit(scope, headers)
+            known = GRANT in scope
+            if not self.free[known]:
+                raise Refused("overloaded")
+        except EcluseError as error:
+            await tell(sending, problem_of(error))
+            return
+        self.free[known] -= 1
+        try:
+            await self._let_in(there, scope, headers, receive, sending)
+        finally:
+            self.free[known] += 1
+
+    async def _let_in(
+        self, there: bool, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
+        seconds = BODY_SECONDS if GRANT in scope else STRANGER_BODY_SECONDS
+        try:
+            # no such route: nobody looks at the body
+            scope[BODY] = await self._whole_body(headers, receive, seconds) if there else b""
         except EcluseError as error:
             await tell(send, problem_of(error))
             return
@@ -91,19 +106,21 @@ class Doorkeeper:
         if permission is None:
             return False
         if permission not in (OPEN, SIGNED):
-            grant = identify(headers, await asyncio.to_thread(self.grants), datetime.now(UTC))
+            # who shows no key is refused without a look at the state
+            grants = await asyncio.to_thread(self.grants) if b"authorization" in headers else ()
+            grant = identify(headers, grants, datetime.now(UTC))
             if not permission:
                 raise Refused("forbidden", "this route declares no permission")
             demand(grant, permission)
             scope[GRANT] = grant
         return True
 
-    async def _whole_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    async def _whole_body(self, headers: Mapping[bytes, bytes], receive: Receive, seconds: float) -> bytes:
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self.max_body_bytes:
             raise _too_large(self.max_body_bytes)
         parts, size = [], 0
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             while True:
                 message = await receive()
                 parts.append(message.get("body", b""))
@@ -144,8 +161,10 @@ def locked(send: Send) -> Send:
 
 
 async def tell(send: Send, problem: Problem) -> None:
-    """Answer with a problem."""
+    """Answer with a problem. Who had no place, or took it for too long, has its connection closed: those are counted too."""
     headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers]
     headers += [(b"content-type", b"application/problem+json"), (b"content-length", str(len(problem.body)).encode())]
+    if problem.code in ("overloaded", "body_timeout"):
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": problem.body})
