@@ -3,9 +3,11 @@
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ import pytest
 from tests.cli.terminal import Said, ecluse
 from typer.testing import CliRunner
 
+from ecluse.app import open_app
 from ecluse.cli.console import Group, Reply, Shell, set_logging
+from ecluse.core.event import Event
+from ecluse.loop.pause import pause
 
 PROJECT = """
 from ecluse import Category, Entity, FeatureView, Label, Table, last, model
@@ -103,6 +108,29 @@ def test_the_level_is_the_profiles(profile: str, level: str, project: Path, monk
     monkeypatch.setenv("ECLUSE_LOG__LEVEL", "debug")
     Shell(project, profile, machine=True).app  # noqa: B018 - opening it is the point
     assert logging.getLogger("ecluse").level == logging.DEBUG
+
+
+FORGED = "read it\n99  2026-11-30 22:00:00  kim  version.promoted  churn  9  approved\x1b[2J\x9b2J\u202e"
+
+
+def test_what_others_wrote_is_no_row_of_ours_and_steers_no_terminal(project: Path) -> None:
+    world = open_app(project).world
+    world.state.append(Event("clock.set", datetime(2024, 1, 31, tzinfo=UTC), "ana\n7", reason=FORGED))
+    pause(world, reason=FORGED, actor="ana")
+    for words in (("history",), ("loop", "status"), ("loop", "pause", "--why", "again")):
+        said = ecluse(*words, project=project)
+        text = said.out + said.err
+        assert not [each for each in text if not each.isprintable() and each != "\n"], words
+        assert not re.search("^ *99 ", text, re.MULTILINE), words
+    [row] = ecluse("history", "--kind", "clock", "--json", project=project).json["rows"]
+    assert row["event"]["reason"] == FORGED  # machines have it as it is
+
+
+def test_a_reason_is_one_line(project: Path) -> None:
+    for why in ("two\nlines", "\x1b[2J", "\x9b2J"):
+        said = ecluse("loop", "pause", "--why", why, "--json", project=project)
+        assert (said.code, said.error["kind"]) == (2, "InvalidInput")
+    assert ecluse("history", "--json", project=project).json["rows"] == []
 
 
 def test_what_a_project_prints_does_not_stand_beside_the_document(project: Path) -> None:

@@ -120,6 +120,9 @@ def test_without_a_secret_nothing_is_accepted(world: World, monkeypatch: pytest.
         told(why=""),
         told(id=7),
         told(why="x" * 1_001),
+        told(why="two\nlines"),
+        told(source="\x1b[2J"),
+        told(id="\ud800"),
         b" " * MOST_BYTES + b"{}",
     ],
 )

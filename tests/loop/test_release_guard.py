@@ -186,6 +186,8 @@ def test_a_business_metric_below_its_least_value_takes_a_release_back(place: Pla
         (payload(metric="revenue", value=float("nan")), InvalidInput),
         (payload(version="2"), InvalidInput),
         (payload(why=""), InvalidInput),
+        (payload(why="two\nlines"), InvalidInput),
+        (payload(metric="\x9b2J", value=1), InvalidInput),
         (payload(model="fraud"), NotFound),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
-from ecluse.cli.console import Argument, Group, Option, Reply, Shell, table
+from ecluse.cli.console import Argument, Group, Option, Reply, Shell, printable, table
 from ecluse.cli.models import ModelName, Number
 from ecluse.core.approval import Standing, say
 from ecluse.core.instants import format_instant
@@ -77,7 +77,7 @@ def _explained(policy: Explained) -> str:
 
 def _candidate(candidate: Candidate) -> Iterable[str]:
     standing = candidate.standing
-    by = ", ".join(candidate.authors)
+    by = printable(", ".join(candidate.authors))
     yield f"version {candidate.version}, made by {by}"
     if candidate.expires is None:
         yield f"  not judged yet: `ecluse gate {candidate.version}`"

@@ -24,6 +24,7 @@ import typer
 from ecluse.app import App, open_app
 from ecluse.core.codec import to_plain
 from ecluse.core.errors import EcluseError, InvalidInput
+from ecluse.core.event import check_line
 from ecluse.core.verdict import Outcome, Verdict
 
 Option = typer.Option
@@ -67,7 +68,7 @@ class Shell:
     def say(self, sentence: str) -> None:
         """Progress for people, on stderr."""
         if not self.machine:
-            print(sentence, file=sys.stderr, flush=True)
+            print(printable(sentence), file=sys.stderr, flush=True)
 
 
 Command = Callable[..., Reply]
@@ -129,6 +130,8 @@ def _add(group: typer.Typer, function: Command, name: str | None) -> None:
 def _call(function: Command, shell: Shell, values: dict[str, Any]) -> Reply:
     if not str(values.get("why", "given")).strip():
         raise InvalidInput("--why is empty", cure="give the reason: it stands in the ledger")
+    for key in ("why", "override"):
+        check_line(str(values.get(key, "")), f"--{key}")
     return function(shell, **values)
 
 
@@ -157,7 +160,7 @@ def _answer(shell: Shell, call: Callable[[], Reply]) -> int:
 
 def _print_answer(text: str) -> None:
     try:
-        print(text, flush=True)
+        print("\n".join(map(printable, text.split("\n"))), flush=True)
     except BrokenPipeError:  # the reader left, as `head` does; nor may the interpreter fail at its last flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -181,7 +184,8 @@ def _print_error(shell: Shell, kind: str, what: str, where: str, cure: str) -> N
         print(json.dumps({"error": {"kind": kind, "what": what, "where": where, "cure": cure}}, indent=2))
         return
     lines = [f"error: {what}"] + ([f"  where: {where}"] if where else []) + ([f"  do:    {cure}"] if cure else [])
-    print("\n".join(lines), file=sys.stderr)
+    for line in lines:  # a line within one of them shows as such
+        print("\n  | ".join(map(printable, line.split("\n"))), file=sys.stderr)
 
 
 def set_logging(level: str) -> None:
@@ -217,6 +221,22 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
     return "\n".join(([title, ""] if title else []) + lines)
 
 
+def printable(text: str) -> str:
+    r"""The text with what would not show as itself (control characters, line ends, marks of direction) as JSON escapes: what somebody else
+    wrote neither steers a terminal nor passes for a line of ours.
+
+    >>> print(printable("why\n7  ana\x1b[2J"))
+    why\n7  ana\u001b[2J
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each in _BLANKS else json.dumps(each)[1:-1] for each in text)
+
+
+_BLANKS = "\u00a0\u202f\u3000"
+"""Spaces of other writings and of numbers, harmless."""
+
+
 def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
     padded = (text.rjust(w) if r else text.ljust(w) for text, w, r in zip(row, widths, right, strict=True))
     return "  ".join(padded).rstrip()
@@ -225,7 +245,7 @@ def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> s
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
 
 
 def _numeric(text: str) -> bool:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated
 
-from ecluse.cli.console import Argument, Group, Option, Reply, Shell, table, verdict_table
+from ecluse.cli.console import Argument, Group, Option, Reply, Shell, printable, table, verdict_table
 from ecluse.cli.models import ModelName
 from ecluse.core.event import LedgerRow
 from ecluse.core.instants import format_instant, parse_instant
@@ -45,7 +45,7 @@ def status(shell: Shell) -> Reply:
     decided = [r for r in every if r.event.kind in ("loop.decided", "trigger.suppressed", "alert.raised")][-20:]
     waiting, pause = shell.app.waiting(), paused(world)
     text = _table(decided) + f"\n\n{len(waiting)} events wait for `ecluse loop run`"
-    text += f"\n{said(pause)}" if pause else ""
+    text += f"\n{printable(said(pause))}" if pause else ""
     return Reply({"decided": decided, "waiting": waiting, "paused": pause}, text)
 
 

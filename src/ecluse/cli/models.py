@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from ecluse.cli.console import Argument, Group, Option, Reply, Shell, table, verdict_table
+from ecluse.cli.console import Argument, Group, Option, Reply, Shell, printable, table, verdict_table
 from ecluse.core.errors import InvalidInput
 from ecluse.core.instants import format_instant, parse_instant
 from ecluse.core.version import ModelVersion, Run, Stage
@@ -149,7 +149,9 @@ def show(
         "stage": version.stage.value, "run": run.id, "started": format_instant(run.started), "dataset": run.dataset, "recipe": run.recipe,
         "bundle": version.bundle, "threshold": version.threshold, **run.facts,
     }  # fmt: skip
-    text = f"{name} version {number}\n\n" + "\n".join(f"  {key:<12} {value}" for key, value in facts.items())
+    text = f"{name} version {number}\n\n" + "\n".join(
+        f"  {key:<12} {printable(str(value))}" for key, value in facts.items()
+    )
     parts = {**run.metrics}
     if against is not None:
         other = state.run(state.version(name, against).run)

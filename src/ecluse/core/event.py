@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -101,6 +102,23 @@ def sentence(event: Event) -> str:
     else:
         said = ""
     return event.reason or said
+
+
+def check_line(text: str, what: str) -> str:
+    """The text, which goes into the ledger as somebody gave it. Raises InvalidInput when it holds a line's end or another control character:
+    shown to people it could pass for a row of its own, or steer their terminal.
+
+    >>> check_line("prices changed", "why")
+    'prices changed'
+    """
+    for character in text:
+        if unicodedata.category(character) in _CONTROL:
+            raise InvalidInput(f"{what} holds the control character {character!a}", cure="write it in one line")
+    return text
+
+
+_CONTROL = ("Cc", "Cs", "Zl", "Zp")
+"""Control characters, halves of a pair, and what ends a line or a paragraph."""
 
 
 @dataclass(frozen=True)

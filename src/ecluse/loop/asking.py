@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from ecluse.core.errors import InvalidInput, NotAllowed, NotFound
-from ecluse.core.event import Event, LedgerRow
+from ecluse.core.event import Event, LedgerRow, check_line
 from ecluse.core.loop_settings import TRIGGERS
 from ecluse.core.ports import World
 from ecluse.core.settings import Settings
@@ -114,4 +114,6 @@ def _read(payload: bytes) -> dict[str, str]:
         )
     if any(not isinstance(value, str) or not 0 < len(value) <= 1_000 for value in told.values()):
         raise InvalidInput("its values are texts of 1 to 1,000 characters", where="outside event", cure="shorten them")
+    for key, text in told.items():
+        check_line(text, key)
     return told

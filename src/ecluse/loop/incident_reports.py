@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from ecluse.core.errors import InvalidInput, NotFound
-from ecluse.core.event import Event, LedgerRow
+from ecluse.core.event import Event, LedgerRow, check_line
 from ecluse.core.ports import World
 from ecluse.loop.asking import check_signed
 from ecluse.loop.publish import known_models
@@ -50,9 +50,11 @@ def _read(payload: bytes) -> dict[str, Any]:
         or ("metric" in told) != ("value" in told)
     ):
         raise InvalidInput("no incident report", where=where, cure="give id, model, why; metric and value together")
-    texts = [told[key] for key in ("id", "model", "why", "metric") if key in told]
-    if any(not isinstance(text, str) or not 0 < len(text) <= 1_000 for text in texts):
+    texts = {key: told[key] for key in ("id", "model", "why", "metric") if key in told}
+    if any(not isinstance(text, str) or not 0 < len(text) <= 1_000 for text in texts.values()):
         raise InvalidInput("texts are of 1 to 1,000 characters", where=where, cure="shorten them")
+    for key, text in texts.items():
+        check_line(text, key)
     version, value = told.get("version"), told.get("value", 0.0)
     if version is not None and (not isinstance(version, int) or isinstance(version, bool)):
         raise InvalidInput(f"version {version!r}", where=where, cure="give its number")

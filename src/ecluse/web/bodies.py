@@ -17,7 +17,11 @@ def whole(value: object) -> object:
 
 
 Version = Annotated[int, Field(ge=1, le=1_000_000_000), BeforeValidator(whole)]
-Item = Annotated[str, Field(min_length=1, max_length=200)]
+PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+"""No control character and no line's end: such a text could pass for a row of the ledger, or steer a terminal."""
+PLAIN_WORDS = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+"""The same, and not blank."""
+Item = Annotated[str, Field(min_length=1, max_length=200, pattern=PLAIN)]
 
 
 class Reasoned(BaseModel):
@@ -25,7 +29,7 @@ class Reasoned(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    why: Annotated[str, Field(min_length=1, max_length=1_000, pattern=r"\S", examples=["read the report"])]
+    why: Annotated[str, Field(min_length=1, max_length=1_000, pattern=PLAIN_WORDS, examples=["read the report"])]
 
 
 class Approval(Reasoned):
@@ -37,7 +41,7 @@ class Approval(Reasoned):
 class Promotion(Reasoned):
     """``override``: who takes it on to release past gates and approvals; the key must also have the scope ``approve``."""
 
-    override: Annotated[str, Field(max_length=200)] = ""
+    override: Annotated[str, Field(max_length=200, pattern=PLAIN)] = ""
 
 
 class Rollback(Reasoned):
