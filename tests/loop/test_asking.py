@@ -87,6 +87,16 @@ def test_an_event_from_outside_is_signed(world: World, monkeypatch: pytest.Monke
     assert (row.event.actor, row.event.evidence) == ("outside", facts)
 
 
+def test_a_signed_event_sent_again_is_the_same_fact(world: World) -> None:
+    first = outside(world, SETTINGS, told(), sign(told(), KEY), secret=KEY)
+    ask(world, MODEL, Due("manual", "", "something else"), actor="ana")
+    before = list(world.state.ledger())
+    for again in (told(), told(why="in other words")):
+        assert outside(world, SETTINGS, again, sign(again, KEY), secret=KEY) == first
+    assert list(world.state.ledger()) == before
+    assert outside(world, SETTINGS, told(id="78"), sign(told(id="78"), KEY), secret=KEY).sequence > first.sequence
+
+
 @pytest.mark.parametrize(
     ("payload", "signature"),
     [
@@ -107,6 +117,9 @@ def test_without_a_secret_nothing_is_accepted(world: World, monkeypatch: pytest.
     monkeypatch.delenv(SECRET, raising=False)
     with pytest.raises(NotAllowed, match="no outside event is accepted"):
         outside(world, SETTINGS, told(), sign(told(), ""))
+    monkeypatch.setenv(SECRET, KEY[:31])
+    with pytest.raises(NotAllowed, match=r"too short .*at least 32 characters"):
+        outside(world, SETTINGS, told(), sign(told(), KEY[:31]))
 
 
 @pytest.mark.parametrize(

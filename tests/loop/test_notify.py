@@ -105,8 +105,11 @@ def test_who_cannot_be_told_is_given_up_and_noted(desk: Desk, receiver: Receiver
     assert noted.evidence == {"receiver": "pager", "event": first, "attempts": 3}
 
 
-def test_without_a_secret_nothing_is_sent(desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ECLUSE_NOTIFY_SECRET")
+@pytest.mark.parametrize("secret", ["", SECRET[:31]])
+def test_without_a_secret_worth_the_name_nothing_is_sent(
+    secret: str, desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ECLUSE_NOTIFY_SECRET", secret)
     desk.tell()
     for _ in range(3):
         desk.now += 60

@@ -203,6 +203,7 @@ def test_a_report_nobody_signed_is_refused(place: Place) -> None:
         ("sha256=00", SECRET),
         (sign(payload(), "another"), SECRET),
         (sign(payload(), SECRET), ""),
+        (sign(payload(), SECRET[:31]), SECRET[:31]),
     ):
         with pytest.raises(NotAllowed):
             report_incident(place.world, payload(), signature, secret=secret)

@@ -256,6 +256,8 @@ class Rollback:
 
 
 NOTIFY_SECRET = "ECLUSE_NOTIFY_SECRET"  # noqa: S105 - the name of the variable that holds it
+LEAST_SECRET = 32
+"""Characters of a secret messages are signed with: a shorter one can be found out from a message and its signature."""
 NOTABLE = ("incident.opened", "incident.closed", "alert.raised", "version.rolled_back")
 
 

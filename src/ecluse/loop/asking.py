@@ -12,7 +12,7 @@ from typing import Any
 
 from ecluse.core.errors import InvalidInput, NotAllowed, NotFound
 from ecluse.core.event import Event, LedgerRow, check_line
-from ecluse.core.loop_settings import TRIGGERS
+from ecluse.core.loop_settings import LEAST_SECRET, TRIGGERS
 from ecluse.core.ports import World
 from ecluse.core.settings import Settings
 from ecluse.loop.publish import known_models
@@ -42,22 +42,28 @@ def outside(
     world: World, settings: Settings, payload: bytes, signature: str, *, secret: str | None = None
 ) -> LedgerRow:
     """An event of another system: ``{"id": …, "model": …, "why": …}`` as JSON bytes with ``signature`` = ``sha256=`` and the hex HMAC-SHA-256 of
-    exactly these bytes under ``ECLUSE_TRIGGER_SECRET`` (or ``secret``). The same id again is the same cause.
+    exactly these bytes under ``ECLUSE_TRIGGER_SECRET`` (or ``secret``). The same id again is the same event: the row there is returned.
 
-    Raises NotAllowed (no secret is set, or the signature is not of these bytes), InvalidInput (not such an object), NotFound (model).
+    Raises NotAllowed (no secret of 32 characters, or the signature is not of these bytes), InvalidInput (not such an object), NotFound (model).
     A refused signature is told to the caller and not to the ledger: nobody unknown may make it grow.
     """
     check_signed(payload, signature, "outside event", secret)
     told = _read(payload)
-    wanted = Due("outside", f"outside/{told['id']}", told["why"])
-    return ask(world, told["model"], wanted, actor="outside", source=told.get("source", ""))
+    model, wanted = told["model"], Due("outside", f"outside/{told['id']}", told["why"])
+    if (first := story_so_far(world).of(model).keys.get(wanted.key)) is not None:
+        return next(iter(world.state.ledger(model=model, after=first - 1)))
+    return ask(world, model, wanted, actor="outside", source=told.get("source", ""))
 
 
 def check_signed(payload: bytes, signature: str, what: str, secret: str | None = None) -> None:
-    """Raises NotAllowed unless a secret is set and the signature is of these bytes under it, InvalidInput for too many of them."""
+    """Raises NotAllowed unless a secret worth the name is set and the signature is of these bytes under it, InvalidInput for too many of them."""
     chosen = os.environ.get(SECRET, "") if secret is None else secret
-    if not chosen:
-        raise NotAllowed(f"no {what} is accepted", where=SECRET, cure="set a secret of at least 32 characters")
+    if len(chosen) < LEAST_SECRET:
+        raise NotAllowed(
+            f"no {what} is accepted" + (": the secret is too short" if chosen else ""),
+            where=SECRET,
+            cure=f"set a secret of at least {LEAST_SECRET} characters",
+        )
     if len(payload) > MOST_BYTES:
         raise InvalidInput(f"a message of {len(payload)} bytes", where=what, cure=f"send at most {MOST_BYTES}")
     if not hmac.compare_digest(sign(payload, chosen).encode(), signature.encode(errors="replace")):

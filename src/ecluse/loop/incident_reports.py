@@ -19,7 +19,7 @@ def report_incident(world: World, payload: bytes, signature: str, *, secret: str
     """``{"id", "model", "why"}`` as JSON bytes, perhaps with the ``version`` it is about, or a business ``metric`` with its ``value``; the
     ``signature`` is ``sha256=`` and the hex HMAC-SHA-256 of exactly these bytes under ``ECLUSE_TRIGGER_SECRET`` (or ``secret``).
 
-    The same id again is the same report: the row there is returned. Raises NotAllowed (no secret is set, or the signature is not of these
+    The same id again is the same report: the row there is returned. Raises NotAllowed (no secret of 32 characters, or the signature is not of these
     bytes), InvalidInput (not such an object), NotFound (model). What is refused is told to the caller and not to the ledger.
     """
     check_signed(payload, signature, "incident report", secret)

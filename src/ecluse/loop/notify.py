@@ -17,7 +17,7 @@ from ecluse.core.codec import canonical
 from ecluse.core.errors import EcluseError, NotAllowed
 from ecluse.core.event import Event, LedgerRow
 from ecluse.core.instants import format_instant
-from ecluse.core.loop_settings import Webhook
+from ecluse.core.loop_settings import LEAST_SECRET, Webhook
 from ecluse.core.ports import World
 from ecluse.core.settings import Settings
 
@@ -92,8 +92,9 @@ def _tell(
     """Whether the next event may have its turn: it was told, or given up."""
     try:
         secret = os.environ.get(hook.secret, "")
-        if not secret:
-            raise NotAllowed(f"no secret to sign with in {hook.secret}", where=f"notify.{name}", cure="set it")
+        if len(secret) < LEAST_SECRET:
+            what, cure = f"no secret to sign with in {hook.secret}", f"set it, at least {LEAST_SECRET} characters"
+            raise NotAllowed(what, where=f"notify.{name}", cure=cure)
         post(
             hook.url,
             message(row, project),
