@@ -88,3 +88,12 @@ def test_an_address_that_cannot_be_sent_as_it_stands_is_refused_and_not_repeated
     with pytest.raises(DeclarationError, match="percent-encode") as said:
         resolve({"notify": {"pager": {"url": url}}}, "dev", {})
     assert url not in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("port", -1), ("port", 99_999), ("max_in_flight", 0), ("max_body_bytes", -5), ("max_body_bytes", 0)],
+)
+def test_a_control_api_that_could_answer_nothing_is_refused(key: str, value: int) -> None:
+    with pytest.raises(DeclarationError, match=f"control.{key} = {value}.*from [01]"):
+        resolve({"control": {key: value}}, "dev", {})

@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tests.loop.worlds import candidate
 
 from ecluse.app import App, open_app
-from ecluse.core.errors import Unavailable
+from ecluse.core.errors import InvalidInput, Unavailable
 from ecluse.loop.keys import add_key, revoke_key
 from ecluse.web.listen import bind
 
@@ -87,3 +87,9 @@ def test_an_address_in_use_is_told() -> None:
             bind("127.0.0.1", taken.getsockname()[1])
     finally:
         taken.close()
+
+
+@pytest.mark.parametrize("port", [-1, 65_536, 99_999, 2**70])
+def test_a_port_that_is_none_is_told(port: int) -> None:
+    with pytest.raises(InvalidInput, match="65535"):
+        bind("127.0.0.1", port)

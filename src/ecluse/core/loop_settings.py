@@ -181,6 +181,13 @@ class Control:
     max_body_bytes: int = 65_536
     max_in_flight: int = 32
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise DeclarationError(f"control.port = {self.port}", cure="choose one from 0 (any) to 65535")
+        for name in ("max_body_bytes", "max_in_flight"):
+            if getattr(self, name) < 1:
+                raise DeclarationError(f"control.{name} = {getattr(self, name)}", cure="give a whole number from 1 on")
+
 
 @dataclass(frozen=True)
 class FreshGain:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import uvicorn
 
-from ecluse.core.errors import Unavailable
+from ecluse.core.errors import InvalidInput, Unavailable
 from ecluse.web.doorkeeper import Asgi
 
 CONNECTIONS_PER_REQUEST = 4
@@ -17,7 +17,7 @@ GRACE_SECONDS = 10
 
 
 def listen(app: Asgi, host: str, port: int, max_in_flight: int, said: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; ``said`` hears the address once it is bound. Raises Unavailable when it cannot be bound."""
+    """Serve until SIGTERM or SIGINT; ``said`` hears the address once it is bound. Raises InvalidInput, Unavailable when it cannot be bound."""
     config = uvicorn.Config(
         app,
         host=host,
@@ -46,7 +46,9 @@ def listen(app: Asgi, host: str, port: int, max_in_flight: int, said: Callable[[
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises Unavailable."""
+    """A listening socket. Raises InvalidInput for a port that is none, Unavailable."""
+    if not 0 <= port <= 65_535:  # getaddrinfo would take it modulo 65536
+        raise InvalidInput(f"port {port}", where="[control] port or --port", cure="choose one from 0 (any) to 65535")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
