@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -128,6 +128,8 @@ def follow(app: App, stop: threading.Event) -> None:
 def watching(app: App) -> Iterator[None]:
     """Releases guarded, objectives watched and people told beside the turns: none waits for a training, nor for another."""
     from ecluse.adapters.server_client import read_metrics
+    from ecluse.adapters.webhook import post
+    from ecluse.loop.notify import delivering
     from ecluse.loop.objectives import Burns, watch_objectives
     from ecluse.loop.release_guard import Sight, guard_releases
 
@@ -139,7 +141,7 @@ def watching(app: App) -> Iterator[None]:
         guard_releases(world, app.settings, sights, read)
         watch_objectives(world, app.settings, burns, read)
 
-    with beside("release guard", guard, every), _telling(app, world, every):
+    with beside("release guard", guard, every), delivering(world, app.settings, post, every):
         yield
 
 
@@ -161,17 +163,6 @@ def _watching_names(world: World, settings: Settings, finishing: Aside) -> Itera
             finishing.asked, asked = True, time.monotonic()
 
     with beside("mirror names", look, LOOK_SECONDS):
-        yield
-
-
-@contextmanager
-def _telling(app: App, world: World, every: float) -> Iterator[None]:
-    from ecluse.adapters.webhook import post
-    from ecluse.loop.notify import Outbox, deliver, one_by_one
-
-    with ExitStack() as stack:
-        for name, own in one_by_one(app.settings).items():
-            stack.enter_context(beside(f"notify {name}", functools.partial(deliver, world, own, post, Outbox()), every))
         yield
 
 

@@ -17,7 +17,7 @@ from ecluse.core.event import Event
 from ecluse.core.loop_settings import Webhook
 from ecluse.core.ports import World
 from ecluse.core.settings import Settings
-from ecluse.loop.notify import Outbox, deliver, one_by_one
+from ecluse.loop.notify import Outbox, deliver, delivering
 
 SECRET = "a secret of thirty-two characters"
 
@@ -157,9 +157,17 @@ def test_a_receiver_that_drips_holds_another_up_no_longer_than_its_timeout(desk:
     assert [each.evidence["receiver"] for each in desk.failed()] == ["slow"]
 
 
-def test_each_receiver_has_its_own_settings() -> None:
-    two = {name: Webhook(f"https://{name}.example/") for name in ("a", "b")}
-    assert {name: own.notify for name, own in one_by_one(Settings(notify=two)).items()} == {
-        "a": {"a": two["a"]},
-        "b": {"b": two["b"]},
-    }
+def test_a_receiver_that_is_slow_over_many_costs_another_nothing(desk: Desk, receiver: Receiver) -> None:
+    """Each of its answers comes in time, and all of them would take three seconds."""
+    with receiving() as slow:
+        slow.delay = 0.5
+        hook = Webhook(slow.url, kinds=("alert.raised",), private=True)
+        desk.settings = Settings(project="water", notify={"a": hook, **desk.settings.notify})
+        desk.deliver()
+        wanted, began = [desk.tell() for _ in range(6)], time.monotonic()
+        with delivering(desk.world, desk.settings, post, 0.05):
+            while len(receiver.got) < 6 and time.monotonic() - began < 10:
+                time.sleep(0.01)
+            took, told = time.monotonic() - began, len(slow.got)
+    assert numbers(receiver) == wanted
+    assert told < 6, took

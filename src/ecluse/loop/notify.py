@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 from ecluse.core.codec import canonical
@@ -20,6 +22,7 @@ from ecluse.core.instants import format_instant
 from ecluse.core.loop_settings import LEAST_SECRET, Webhook
 from ecluse.core.ports import World
 from ecluse.core.settings import Settings
+from ecluse.loop.beside import beside
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before the second attempt, doubled each time."""
@@ -49,15 +52,20 @@ def deliver(
 ) -> int:
     """Tell every receiver what it was not told yet, each until one message fails; returns how many were told. Never waits for a next attempt.
 
-    In turn: what stays up gives each receiver a thread of its own (:func:`one_by_one`), so that a slow one costs the others nothing.
+    In turn: a slow receiver costs those after it its own time (:func:`delivering` does not let it).
     """
     project = settings.project or world.root.name
     return sum(_deliver(world, name, hook, project, post, outbox, now) for name, hook in settings.notify.items())
 
 
-def one_by_one(settings: Settings) -> Mapping[str, Settings]:
-    """For each receiver, by its name, the settings with it alone."""
-    return {name: replace(settings, notify={name: hook}) for name, hook in settings.notify.items()}
+@contextmanager
+def delivering(world: World, settings: Settings, post: Post, every: float) -> Iterator[None]:
+    """Deliver every so many seconds while the block lasts, each receiver on a thread of its own: a slow one costs the others nothing."""
+    with ExitStack() as threads:
+        for name, hook in settings.notify.items():
+            own = replace(settings, notify={name: hook})
+            threads.enter_context(beside(f"notify {name}", partial(deliver, world, own, post, Outbox()), every))
+        yield
 
 
 def _deliver(
