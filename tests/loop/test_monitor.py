@@ -207,6 +207,21 @@ def test_performance_below_its_floor_and_a_moved_target_are_a_breach(served: Ser
     assert outcomes(served.world, PROJECT, settings, "churn").verdict.breached
 
 
+def test_a_floor_within_the_luck_of_the_truths_sets_nothing_off(served: Served, tmp_path: Path) -> None:
+    served.traffic(400)
+    _label(served, tmp_path, [f"u{i},{'true' if i % 2 else 'false'}" for i in range(400)])
+    calm = replace(SETTINGS.monitoring, target_shift=0.0)
+    auc = served.monitor(replace(SETTINGS, monitoring=calm)).performance.metrics["roc_auc"]
+    near, far = (replace(SETTINGS, monitoring=replace(calm, performance={"roc_auc": auc + by})) for by in (0.01, 0.2))
+    report = served.monitor(near)
+    assert [f.outcome for f in report.verdict.findings if f.check == "performance"] == [Outcome.INCONCLUSIVE]
+    assert (report.event, served.told("drift.detected")) == (None, [])
+    low, high = report.performance.intervals["roc_auc"]
+    assert low < auc < auc + 0.01 < high
+    assert not outcomes(served.world, PROJECT, near, "churn").verdict.breached
+    assert served.monitor(far).event is not None, "the same truths, and a floor they all lie below"
+
+
 def test_outcomes_before_any_prediction(served: Served) -> None:
     report = outcomes(served.world, PROJECT, SETTINGS, "churn")
     assert (report.versions, report.verdict.findings) == ({}, ())

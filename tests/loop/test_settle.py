@@ -12,8 +12,9 @@ import pytest
 from tests.loop.test_outcomes import MONTHS, PROJECT, SETTINGS, Town, town, truths_of  # noqa: F401 - a fixture
 
 from ecluse.core.event import Event
-from ecluse.core.loop_settings import Rollback, Triggers
+from ecluse.core.loop_settings import Monitoring, Rollback, Triggers
 from ecluse.core.ports import World
+from ecluse.core.verdict import Outcome
 from ecluse.loop.commands import Retrain, Suppress
 from ecluse.loop.release_guard import guard_releases
 from ecluse.loop.runner import resolve, unhandled
@@ -51,6 +52,18 @@ def test_a_champion_worse_than_declared_is_told_once_for_as_many_truths(worse: T
     worse.label(tmp_path / "more", 3, np.random.default_rng(2).random(200) < 0.4, LATER + timedelta(days=40))
     settle(worse.world, PROJECT, SETTINGS, "churn")
     assert [each.evidence["truths"] for each in told(worse.world)] == [300, 500]
+
+
+def test_a_limit_missed_by_luck_alone_sets_nothing_off(worse: Town) -> None:
+    auc = (
+        settle(worse.world, PROJECT, replace(SETTINGS, monitoring=Monitoring()), "churn").versions[1].metrics["roc_auc"]
+    )
+    near = replace(SETTINGS, monitoring=replace(SETTINGS.monitoring, performance={"roc_auc": auc + 0.01}))
+    [finding] = settle(worse.world, PROJECT, near, "churn").verdict.findings
+    assert (finding.outcome, told(worse.world)) == (Outcome.INCONCLUSIVE, [])
+    young = replace(near, rollback=Rollback(on=("performance",), watch=timedelta(days=90)))
+    done: list[Any] = guard_releases(worse.world, young, {})
+    assert done == []
 
 
 def test_it_asks_for_a_retraining_whatever_hysteresis_windows_need(worse: Town) -> None:

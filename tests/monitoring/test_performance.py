@@ -1,6 +1,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,13 +11,14 @@ from ecluse.core.instants import parse_instant, to_micros
 from ecluse.core.loop_settings import Monitoring
 from ecluse.core.recipe import Split, held_position
 from ecluse.core.settings import Costs
-from ecluse.core.verdict import Outcome
+from ecluse.core.verdict import Finding, Outcome
 from ecluse.monitoring.performance import (
     Joined,
     Realised,
     Truths,
     join,
     judge_performance,
+    missed_by_estimate,
     realised,
     target_shift,
     unlearnt,
@@ -85,6 +87,59 @@ def test_limits_are_floors_or_ceilings() -> None:
     assert [f.outcome for f in bad] == [Outcome.FAILED, Outcome.FAILED]
     few = judge_performance("binary", 1, Realised(99, 0, {"roc_auc": 0.1}), limits)
     assert {f.outcome for f in few} == {Outcome.INCONCLUSIVE}
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "interval", "outcome"),
+    [
+        ("roc_auc", 0.68, (0.60, 0.76), Outcome.INCONCLUSIVE),
+        ("roc_auc", 0.60, (0.53, 0.69), Outcome.FAILED),
+        ("roc_auc", 0.72, (0.64, 0.80), Outcome.PASSED),
+        ("log_loss", 0.75, (0.65, 0.85), Outcome.INCONCLUSIVE),
+        ("log_loss", 0.80, (0.71, 0.90), Outcome.FAILED),
+        ("roc_auc", 0.69, (0.71, 0.80), Outcome.INCONCLUSIVE),  # an interval on the good side proves no miss
+    ],
+)
+def test_a_limit_is_missed_by_the_whole_interval(
+    metric: str, value: float, interval: tuple[float, float], outcome: Outcome
+) -> None:
+    limits = Monitoring(performance={metric: 0.7})
+    of = Realised(200, 0, {metric: value}, {metric: interval})
+    [finding] = judge_performance("binary", 1, of, limits)
+    assert finding.outcome is outcome, finding.why
+    assert ("interval" in finding.why) is (outcome is not Outcome.PASSED)
+    [bare] = judge_performance("binary", 1, replace(of, intervals={}), limits)
+    assert (bare.outcome is Outcome.PASSED) is (outcome is Outcome.PASSED)
+    assert ("no interval" in bare.why) is not bare.passed
+    missed = missed_by_estimate("binary", of, limits)
+    assert missed == (() if outcome is Outcome.PASSED else (metric,))
+    assert missed_by_estimate("binary", replace(of, joined=10), limits) == ()
+
+
+def judged(rng: np.random.Generator, rows: int, shift: float) -> Finding:
+    """A window of a model of two normal distributions so far apart, 15 % positives, as the monitor judges it against a floor of 0.72."""
+    limits = Monitoring(performance={"roc_auc": 0.72})
+    y = rng.random(rows) < 0.15
+    scores = 1 / (1 + np.exp(-(rng.normal(size=rows) + shift * y)))
+    records = [prediction(i, score=float(score)) for i, score in enumerate(scores)]
+    joined = Joined(records, y.tolist(), 0)
+    missed = missed_by_estimate("binary", realised("binary", (), joined), limits)
+    [finding] = judge_performance("binary", 1, realised("binary", (), joined, None, missed), limits)
+    return finding
+
+
+@pytest.mark.parametrize(("rows", "windows"), [(200, 200), (1_000, 100), (10_000, 10)])
+def test_a_good_model_is_called_bad_no_more_often_than_the_interval_says(rows: int, windows: int) -> None:
+    """A true AUC of 0.75 over the floor of 0.72: of a 95 % interval one end is off in one window of forty."""
+    rng = np.random.default_rng(rows)
+    found = [judged(rng, rows, 0.954) for _ in range(windows)]
+    assert sum(each.outcome is Outcome.FAILED for each in found) <= 0.025 * windows
+
+
+def test_a_bad_model_is_found() -> None:
+    rng = np.random.default_rng(7)
+    found = [judged(rng, 1_000, 0.5) for _ in range(40)]  # a true AUC of 0.64
+    assert sum(each.outcome is Outcome.FAILED for each in found) >= 36
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,15 @@ from ecluse.loop.once import tell_once
 from ecluse.loop.outcomes import classes_of, gather_truths
 from ecluse.loop.stretch import Stretch, look
 from ecluse.monitoring.bars import Bars, bars_of
-from ecluse.monitoring.performance import Realised, join, judge_performance, realised, target_shift, unlearnt
+from ecluse.monitoring.performance import (
+    Realised,
+    join,
+    judge_performance,
+    missed_by_estimate,
+    realised,
+    target_shift,
+    unlearnt,
+)
 from ecluse.monitoring.trend import Point, judge_trend, values_of
 from ecluse.monitoring.watch import FeatureShift, SegmentShift, Watched, judge
 
@@ -102,7 +110,10 @@ def _performance(world: World, own: Settings, stretch: Stretch) -> tuple[Realise
     truths = gather_truths(world, declared.predicts, stretch.sketch.model, stretch.asked, stretch.records)
     joined = join(stretch.asked, truths)
     joined = replace(joined, waiting=joined.waiting + stretch.unasked)
-    known = realised(declared.task, classes_of(joined.records), unlearnt(joined, against.split), own.costs)
+    classes, counted = classes_of(joined.records), unlearnt(joined, against.split)
+    known = realised(declared.task, classes, counted, own.costs)
+    if missed := missed_by_estimate(declared.task, known, limits):  # intervals are dear: only where they decide
+        known = realised(declared.task, classes, counted, own.costs, missed)
     found = target_shift(against.reference.target, joined.truths, limits)
     if joined.records or joined.waiting:
         found += judge_performance(declared.task, against.number, known, limits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -208,17 +208,44 @@ def _answerable(task: str, classes: Sequence[str], joined: Joined) -> list[Recor
 
 
 def judge_performance(task: str, version: int, of: Realised, limits: Monitoring) -> list[Finding]:
-    """A finding per declared limit: a floor, or a ceiling for metrics where less is better. INCONCLUSIVE below ``min_outcomes`` truths."""
+    """A finding per declared limit: a floor, or a ceiling for metrics where less is better. INCONCLUSIVE below ``min_outcomes`` truths.
+
+    A limit is missed when the whole interval lies beyond it, so that few truths do not miss what many reach; where only the estimate does, it is
+    INCONCLUSIVE. A metric without an interval goes by its estimate, and its finding says so.
+    """
     findings = []
     for name, limit in limits.performance.items():
-        value = of.metrics.get(name, float("nan"))
         if of.joined < limits.min_outcomes:
             why = f"{of.joined:,} truths have arrived for version {version}: too few, at least {limits.min_outcomes:,}"
             findings.append(Finding("performance", Outcome.INCONCLUSIVE, why, None, limit, name))
             continue
-        compare = at_least if metric_of(task, name).greater_is_better else at_most
-        findings.append(compare("performance", value, limit, subject=name))
+        found = _by_estimate(task, name, of, limit)
+        findings.append(found if found.outcome is not Outcome.FAILED else _believed(found, name, of, limit))
     return findings
+
+
+def missed_by_estimate(task: str, of: Realised, limits: Monitoring) -> tuple[str, ...]:
+    """The metrics whose estimate lies beyond its limit: those for which only an interval can say whether that is luck."""
+    if of.joined < limits.min_outcomes:
+        return ()
+    found = {name: _by_estimate(task, name, of, limit) for name, limit in limits.performance.items()}
+    return tuple(name for name, each in found.items() if each.outcome is Outcome.FAILED)
+
+
+def _by_estimate(task: str, name: str, of: Realised, limit: float) -> Finding:
+    compare = at_least if metric_of(task, name).greater_is_better else at_most
+    return compare("performance", of.metrics.get(name, float("nan")), limit, subject=name)
+
+
+def _believed(found: Finding, name: str, of: Realised, limit: float) -> Finding:
+    """A limit missed by the estimate, as far as the interval bears it out."""
+    if name not in of.intervals:
+        return replace(found, why=f"{found.why} (by the estimate alone: it has no interval)")
+    low, high = of.intervals[name]
+    why = f"{found.why} (95 % interval {low:.4g} to {high:.4g})"
+    if max(of.metrics[name], high) < limit or min(of.metrics[name], low) > limit:
+        return replace(found, why=why)
+    return replace(found, outcome=Outcome.INCONCLUSIVE, why=f"{why}, which may be luck")
 
 
 def target_shift(reference: FeatureReference, truths: Sequence[Value], limits: Monitoring) -> list[Finding]:
