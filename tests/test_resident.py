@@ -70,6 +70,16 @@ def test_a_source_of_an_unknown_table_is_an_error(root: Path) -> None:
         Declared(open_app(root)).refresh()
 
 
+@pytest.mark.parametrize(
+    "text", ["[monitoring]\nperformance = { roc_acu = 0.7 }", "[models.nope.gates]\nmax_gap = 0.1"]
+)
+def test_a_name_nobody_declares_is_an_error(text: str, root: Path) -> None:
+    _ = open_app(root).project  # remembered: nothing is declared anew
+    (root / "ecluse.toml").write_text(text)
+    with pytest.raises(DeclarationError, match=r"ecluse\.toml"):
+        Declared(open_app(root)).refresh()
+
+
 class Idle:
     """Durable work of a project in which nothing happens."""
 

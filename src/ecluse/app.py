@@ -19,10 +19,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecluse.adapters.project_files import find_root, load_project, load_settings, read_declaration
+from ecluse.adapters.project_files import code_digest, find_root, load_project, load_settings, read_declaration
 from ecluse.core.bundle import Bundle
 from ecluse.core.codec import canonical
-from ecluse.core.errors import Corrupt, DeclarationError, EcluseError, NotFound
+from ecluse.core.errors import Corrupt, EcluseError, NotFound
 from ecluse.core.event import broken_at
 from ecluse.core.ports import Scorer, Tracker, World
 from ecluse.core.project import Project
@@ -104,19 +104,20 @@ class App:
     @functools.cached_property
     def project(self) -> Project:
         """The declaration, imported from project.py and remembered in the state."""
-        project = load_project(self.root)
-        self._check_models(project)
+        project = self._checked(load_project(self.root))
         self.world.state.save_declaration(project.digest, canonical(project))
         return project
 
     @functools.cached_property
     def declared(self) -> Project:
-        """The declaration as last remembered: no user code runs. Raises NotFound before the first ingest or train."""
+        """The declaration as last remembered: no user code runs. Raises NotFound before the first ingest or train, DeclarationError."""
         stored = self.world.state.declaration()
         if stored is None:
             cure = "run `ecluse ingest` first"
             raise NotFound("the project has not been declared yet", where=str(self.home), cure=cure)
-        return read_declaration(stored)
+        project = read_declaration(stored)
+        current = project.code == code_digest(self.root)  # of other sources it cannot be held against these settings
+        return self._checked(project) if current else project
 
     @functools.cached_property
     def journal(self) -> JournalArchive:
@@ -339,12 +340,11 @@ class App:
             raise Corrupt(f"the ledger's chain is broken at #{broken}", where="state.db", cure="compare with a backup")
         return f"{len(rows)} facts, chain whole"
 
-    def _check_models(self, project: Project) -> None:
-        names = {model.name for model in project.models}
-        for name in self.settings.models:
-            if name not in names:
-                cure = "models: " + ", ".join(sorted(names))
-                raise DeclarationError(f"`models.{name}` is no model of the project", where="ecluse.toml", cure=cure)
+    def _checked(self, project: Project) -> Project:
+        from ecluse.loop.named import check_named
+
+        check_named(project, self.settings)
+        return project
 
     def _tracker(self) -> Tracker | None:
         if not self.settings.mlflow.enabled:

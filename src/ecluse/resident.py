@@ -32,6 +32,7 @@ from ecluse.core.settings import Settings
 from ecluse.loop.beside import beside
 from ecluse.loop.child import Child, dismiss
 from ecluse.loop.mirror_names import LOOK_SECONDS, look_at_names
+from ecluse.loop.named import check_named
 from ecluse.loop.resident import Memory, step
 from ecluse.loop.runner import WORK, handle
 from ecluse.loop.settle import next_due, settle_all
@@ -189,17 +190,18 @@ class Declared:
         if code == self.code:
             return
         self.code, remembered = code, self._remembered()
-        if remembered is None or remembered.code != code:
-            try:
+        try:
+            if remembered is None or remembered.code != code:
                 _declare(self.app)
                 remembered = self._remembered()
-            except DeclarationError as error:
-                if self.known is None:
-                    raise
-                _log.error("declaration", extra={"facts": {"why": str(error)}})
-                return
-        assert remembered is not None, "a project that was declared is remembered"
-        check_sources(remembered, self.app.settings)
+            assert remembered is not None, "a project that was declared is remembered"
+            check_sources(remembered, self.app.settings)
+            check_named(remembered, self.app.settings)
+        except DeclarationError as error:
+            if self.known is None:
+                raise
+            _log.error("declaration", extra={"facts": {"why": str(error)}})
+            return
         self.known = remembered
 
     def _remembered(self) -> Project | None:
