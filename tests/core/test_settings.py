@@ -1,12 +1,14 @@
 """Numbers come from where they should, and mistakes name the file, the key and the cure."""
 
+from collections.abc import Iterator
+from dataclasses import is_dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from ecluse.core.errors import DeclarationError
-from ecluse.core.settings import merge, resolve
+from ecluse.core.settings import MODEL_TABLES, Settings, merge, resolve
 
 
 def test_defaults_stand_alone() -> None:
@@ -97,3 +99,58 @@ def test_an_address_that_cannot_be_sent_as_it_stands_is_refused_and_not_repeated
 def test_a_control_api_that_could_answer_nothing_is_refused(key: str, value: int) -> None:
     with pytest.raises(DeclarationError, match=f"control.{key} = {value}.*from [01]"):
         resolve({"control": {key: value}}, "dev", {})
+
+
+SIGNED = {"costs.false_positive", "costs.false_negative", "costs.action_value", "gates.baseline_margin"} | {
+    "gates.fresh.min_gain"
+}
+
+
+def numbers(row: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every number and time of the settings: its path, and one below anything that can be meant (no text is a time below none)."""
+    for name, hint in get_type_hints(type(row)).items():
+        here, kinds = (*path, name), set(get_args(hint)) or {hint}
+        if is_dataclass(value := getattr(row, name)):
+            yield from numbers(value, here)
+        elif {int, float} & kinds and ".".join(here) not in SIGNED:
+            yield here, -1
+
+
+NUMBERS = list(numbers(Settings()))
+
+
+@pytest.mark.parametrize(("path", "value"), NUMBERS, ids=[".".join(path) for path, _ in NUMBERS])
+def test_no_number_is_below_what_can_be_meant(path: tuple[str, ...], value: float) -> None:
+    """Every number there is: one that is added needs a bound as well, or a word here."""
+    if path == ("gates", "sanity", "positive_rate"):
+        value = [value, 1]  # type: ignore[assignment]
+    file: Any = value
+    for key in reversed(path):
+        file = {key: file}
+    for given in (file, {"models": {"churn": file}} if path[0] in MODEL_TABLES else file):
+        with pytest.raises(DeclarationError) as caught:
+            resolve(given, "dev", {})
+        assert path[-1] in str(caught.value)
+        assert caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("file", "said", "cure"),
+    [
+        ({"triggers": {"new_rows": -5}}, "`triggers.new_rows` is -5", "give 0 or more"),
+        ({"triggers": {"new_share": -1.0}}, "`triggers.new_share` is -1.0", "give 0 or more"),
+        ({"triggers": {"every": "0d"}}, "`triggers.every` is 0d", "give a time"),
+        ({"monitoring": {"last": 0}}, "`monitoring.last` is 0", "give 1 or more"),
+        ({"monitoring": {"period": "0s"}}, "`monitoring.period` is 0d", "give a time"),
+        ({"monitoring": {"drift_share": 20.0}}, "`monitoring.drift_share` is 20.0", "a share from 0 to 1"),
+        ({"slo": {"latency_ms": 0}}, "`slo.latency_ms` is 0", "more than 0"),
+        ({"serving": {"port": 70_000}}, "`serving.port` is 70000", "up to 65535"),
+        ({"gates": {"sanity": {"positive_rate": [0.9, 0.1]}}}, "`gates.sanity.positive_rate` is [0.9, 0.1]", "smaller"),
+    ],
+)
+def test_a_number_out_of_its_bounds_names_key_and_cure(file: dict[str, Any], said: str, cure: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        resolve(file, "dev", {})
+    assert said in str(caught.value)
+    assert cure in caught.value.cure
+    assert caught.value.where == "ecluse.toml"

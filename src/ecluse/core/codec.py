@@ -191,7 +191,8 @@ def _read_dataclass(kind: Any, value: Any, where: str, path: str) -> Any:
     except DeclarationError as error:
         if error.where:
             raise
-        raise DeclarationError(f"`{path}`: {error.what}", where=where, cure=error.cure) from None
+        what = f"`{path}`: {error.what}" if path else error.what
+        raise DeclarationError(what, where=where, cure=error.cure) from None
 
 
 @functools.cache

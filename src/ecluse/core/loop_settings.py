@@ -73,7 +73,7 @@ class Monitoring:
             )
         if not 0 <= self.trend < 1 or self.trend_windows < 5:
             raise DeclarationError(
-                f"trend = {self.trend} over {self.trend_windows} windows",
+                f"trend = {self.trend}, trend_windows = {self.trend_windows}",
                 where="monitoring",
                 cure="give a p-value below 1, such as 0.01, and at least 5 windows",
             )
@@ -258,7 +258,9 @@ class Rollback:
             )
         if not 0 < self.errors < 1 or self.latency <= 1 or self.samples < 1:
             raise DeclarationError(
-                "rollback.errors is a share, rollback.latency above 1, rollback.samples at least 1", where="rollback"
+                "rollback.errors is a share, rollback.latency above 1, rollback.samples at least 1",
+                where="rollback",
+                cure="give numbers such as 0.02, 1.25 and 50",
             )
 
 

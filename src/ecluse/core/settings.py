@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from ecluse.core.approval import check_rule
+from ecluse.core.bounds import check_bounds
 from ecluse.core.codec import from_plain
 from ecluse.core.errors import DeclarationError
 from ecluse.core.loop_settings import (
@@ -70,7 +71,9 @@ class Stores:
     def __post_init__(self) -> None:
         if min(self.online_connect_ms, self.online_read_ms) < 1:
             raise DeclarationError(
-                "a time to wait below 1 ms", where="stores", cure="give whole milliseconds from 1 on"
+                f"online_connect_ms = {self.online_connect_ms}, online_read_ms = {self.online_read_ms}: a time to wait below 1 ms",
+                where="stores",
+                cure="give whole milliseconds from 1 on",
             )
 
 
@@ -269,6 +272,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_rule(self.policy, self.approval)
+        check_bounds(self)
 
     def for_model(self, name: str) -> Settings:
         """These settings with ``[models.<name>.…]`` merged in. Raises DeclarationError."""
