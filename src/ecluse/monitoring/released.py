@@ -15,12 +15,13 @@ from ecluse.core.loop_settings import Rollback, Slo
 from ecluse.core.verdict import Finding, Outcome, Verdict, judge
 from ecluse.monitoring.drift.column import compare
 from ecluse.monitoring.exposition import Answers
+from ecluse.monitoring.slo import BURNS
 from ecluse.stats.proportion import lower_bound
 from ecluse.stats.reference import FeatureReference
 
 RISK = 1e-6
-FAST_BURN = 14.4
-"""An error budget of 30 days is gone in two (Beyer et al., "The Site Reliability Workbook" (2018), ch. 5)."""
+FAST_BURN = BURNS[0].factor
+"""That of the first alert: an error budget of 30 days is gone in two."""
 NOTICED = 0.05
 """The share of the latency objective below which nobody notices."""
 EXCUSED = frozenset(

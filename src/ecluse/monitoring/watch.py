@@ -117,12 +117,6 @@ def judge(
     return Watched(*questions, shifts, answers, found)
 
 
-def shift(name: str, reference: FeatureReference, counts: ColumnCounts, limits: Monitoring) -> FeatureShift:
-    """A column's statistics, and which of them pass their limit (0: never), of this column alone."""
-    measured = {name: measure(reference, counts)}
-    return _shift(name, measured[name], limits, _significant(measured, limits))
-
-
 def _measured(
     references: Mapping[str, FeatureReference], columns: Mapping[str, ColumnCounts]
 ) -> dict[str, tuple[Measured, ...]]:
