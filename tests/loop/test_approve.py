@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from tests.loop.worlds import MODEL, SETTINGS, candidate, gate, world_in
+from tests.loop.worlds import MODEL, SETTINGS, bundle_of, candidate, gate, run_of, world_in
 
 from ecluse.adapters.clock import DataClock
 from ecluse.adapters.database.sqlite import SqliteState
@@ -22,8 +22,13 @@ from ecluse.core.loop_settings import Approval, Policy
 from ecluse.core.ports import World
 from ecluse.core.settings import Settings
 from ecluse.loop.approve import approve, authors_of, disapprove, explain
+from ecluse.loop.asking import ask
+from ecluse.loop.carry_out import Done, Hands
+from ecluse.loop.commands import Command, Gate, Retrain
 from ecluse.loop.promote import promote
+from ecluse.loop.register import register
 from ecluse.loop.runner import WORK, handle, react
+from ecluse.loop.triggers import Due
 
 NOW = datetime.now(UTC)
 BY_TWO = replace(
@@ -109,6 +114,43 @@ def test_who_asked_the_loop_to_retrain_is_an_author(tmp_path: Path) -> None:
     made = world.state.register(world.state.run("b"), NOW, Event("version.registered", NOW, "loop, event 1", MODEL))
     assert authors_of(world, made) == {"bob", f"loop, event {asked.sequence}"}
     assert authors_of(world, version) == {"ana"}
+
+
+def test_who_asked_for_what_failed_is_an_author_of_what_a_retry_made(world: World) -> None:
+    failing = 2
+
+    def do(hands: Hands, command: Command, reproduced: bool | None) -> Done:
+        """Trainings in name: the first ones fail, the next one makes a run that is registered."""
+        nonlocal failing
+        if isinstance(command, Gate):
+            register(world, BY_ONE, command.run, reason="trained", actor=hands.actor)
+        if not isinstance(command, Retrain):
+            return Done(None)
+        failing -= 1
+        if failing >= 0:
+            told = Event("run.failed", world.clock.now(), hands.actor, MODEL, None, "out of memory")
+            return Done(world.state.append(told).sequence)
+        bundle = bundle_of("mended")
+        world.bundles.put(bundle, world.sealer.sign(bundle.digest))
+        run = replace(run_of("mended", bundle.digest), facts={"launched_by": hands.actor})
+        facts = {"run": run.id, "bundle": run.bundle}
+        world.state.add_run(run, Event("run.finished", world.clock.now(), hands.actor, MODEL, evidence=facts))
+        return Done(list(world.state.ledger())[-1].sequence)
+
+    ask(world, MODEL, Due("manual", "", "the prices are new"), actor="bob")
+    work = functools.partial(handle, world, cast(Any, None), BY_ONE, [], do=do)
+    with DurableRunner.launch(world.home, {WORK: work}) as durable:
+        for day in range(3):
+            world.clock.advance(NOW + timedelta(days=day))
+            react(world, BY_ONE, durable)
+    made = world.state.versions(MODEL)[-1]
+    assert made.run == "mended"
+    [first, _, retry] = [row for row in world.state.ledger() if row.event.kind == "trigger.raised"]
+    assert (first.event.actor, retry.event.evidence["trigger"]) == ("bob", "retry")
+    assert authors_of(world, made) == {"bob", f"loop, event {retry.sequence}"}
+    gate(world, made)
+    with pytest.raises(NotAllowed, match="author"):
+        approve(world, BY_ONE, MODEL, made.number, reason="fine", actor="bob")
 
 
 def test_a_new_report_needs_new_approvals(world: World) -> None:

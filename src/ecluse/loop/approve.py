@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -92,7 +92,7 @@ def _check_speaker(world: World, settings: Settings, version: ModelVersion, acto
 
 
 def authors_of(world: World, version: ModelVersion) -> frozenset[str]:
-    """Who made a version: who launched its run, who registered it, and, where the loop did, who asked the loop for a retraining."""
+    """Who made a version: who launched its run, who registered it, and, where the loop did, all who asked the loop for the retraining."""
     names = {str(world.state.run(version.run).facts.get("launched_by", ""))}
     rows = list(world.state.ledger(model=version.model))
     names |= {
@@ -100,11 +100,30 @@ def authors_of(world: World, version: ModelVersion) -> frozenset[str]:
         for row in rows
         if row.event.kind == "version.registered" and row.event.version == version.number
     }
-    origins = {int(match[1]) for name in names if (match := _CHAIN.fullmatch(name))}
-    names |= {
-        row.event.actor for row in rows if row.sequence in origins and row.event.evidence.get("trigger") == "manual"
-    }
-    return frozenset(names - {""})
+    return (frozenset(names) | _askers(rows, names)) - {""}
+
+
+def _askers(rows: Sequence[LedgerRow], actors: Iterable[str]) -> frozenset[str]:
+    """The people whose askings led to what these actors did: a retry is of whoever asked for what failed, through however many attempts.
+
+    From a chain to its event; from one that was deferred to the decision that deferred it; from that to its cause, and to that one's chain.
+    """
+    events = {row.sequence: row.event for row in rows}
+    ahead, seen = [number for actor in actors for number in _chains(actor)], set[int]()
+    while ahead:
+        number = ahead.pop()
+        if number in seen or number not in events:
+            continue
+        seen.add(number)
+        event = events[number]
+        told = [event.evidence.get(name) for name in ("deferred", "cause", "origin")]
+        ahead += [each for each in told if isinstance(each, int)] + _chains(event.actor)
+    asked = (events[each] for each in seen if events[each].kind == "trigger.raised")
+    return frozenset(event.actor for event in asked if event.evidence.get("trigger") == "manual")
+
+
+def _chains(actor: str) -> list[int]:
+    return [int(match[1])] if (match := _CHAIN.fullmatch(actor)) else []
 
 
 def words_of(rows: Sequence[LedgerRow], number: int) -> tuple[Word, ...]:
