@@ -1,20 +1,31 @@
 """The loop that stays up follows the project's sources, survives mistakes in them, and runs none of them itself."""
 
+import json
 import sys
+import threading
+import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import msgspec
 import pytest
+from tests.loop.worlds import candidate
+from tests.monitoring.records import prediction
 
 from ecluse import resident
-from ecluse.app import open_app
+from ecluse.adapters.journal_files import Journal
+from ecluse.adapters.serve_lock import FILE as LOCK
+from ecluse.app import App, open_app
 from ecluse.core.errors import DeclarationError
 from ecluse.core.event import Event, LedgerRow
 from ecluse.core.loop_settings import Loop
 from ecluse.loop import resident as turns
+from ecluse.loop.promote import promote
 from ecluse.loop.resident import Memory, step
 from ecluse.resident import Declared
+from ecluse.serving.metrics import Metrics
 
 PROJECT = """
 from ecluse import Boolean, Category, Entity, FeatureView, Label, Table, last, model
@@ -112,3 +123,41 @@ def test_training_processes_are_made_ready_after_a_release_not_beside_it(
     for expected in (0, 1):
         step(app.world, app.project, app.settings, Idle(), [], Memory())
         assert len(warmed) == expected
+
+
+def test_a_model_that_cannot_be_guarded_keeps_no_budget_from_being_watched(root: Path) -> None:
+    (root / "ecluse.toml").unlink()  # the system's clock
+    opened = open_app(root)
+    app = replace(opened, settings=replace(opened.settings, loop=Loop(every=timedelta(seconds=0.05))))
+    world, counters = app.world, Metrics()
+    for model in ("aged", "churn"):
+        promote(world, app.settings, model, candidate(world, model, model).number, reason="passed", actor="ana")
+    (app.home / "bundles" / world.state.version("aged", 1).bundle / "model.onnx").write_bytes(b"other bytes")
+    with Journal.open(app.home / "journal", "w1", durability="process") as journal:
+        journal.append(msgspec.json.encode(prediction(1, model="aged")))
+
+    class Workers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            counters.count("/predict", "churn", "1", 500, "not_finite", 0.001)
+            for _ in range(200):
+                counters.count("/predict", "churn", "1", 200, "ok", 0.001)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(counters.render())
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Workers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        (app.home / LOCK).write_text(json.dumps({"url": f"http://127.0.0.1:{server.server_port}"}))
+        with resident.watching(app):
+            end = time.monotonic() + 10
+            while not (asked := _asked(app)) and time.monotonic() < end:
+                time.sleep(0.05)
+        server.shutdown()
+    assert [(each.model, each.evidence["trigger"]) for each in asked] == [("churn", "slo")]
+
+
+def _asked(app: App) -> list[Event]:
+    return [row.event for row in app.world.state.ledger() if row.event.kind == "trigger.raised"]

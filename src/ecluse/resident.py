@@ -139,8 +139,10 @@ def watching(app: App) -> Iterator[None]:
 
     def guard() -> None:
         read = functools.cache(lambda: read_metrics(app.home, app.url, key=key))
-        guard_releases(world, app.settings, sights, read)
-        watch_objectives(world, app.settings, burns, read)
+        try:
+            guard_releases(world, app.settings, sights, read)
+        finally:  # a model that cannot be looked at keeps no other from being asked for
+            watch_objectives(world, app.settings, burns, read)
 
     with beside("release guard", guard, every), delivering(world, app.settings, post, every):
         yield

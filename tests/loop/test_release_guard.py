@@ -11,7 +11,7 @@ import pytest
 from tests.loop.worlds import candidate, world_in
 
 from ecluse.core.document import read_document
-from ecluse.core.errors import InvalidInput, NotAllowed, NotFound, Unavailable
+from ecluse.core.errors import Corrupt, InvalidInput, NotAllowed, NotFound, Unavailable
 from ecluse.core.event import Event
 from ecluse.core.loop_settings import Rollback
 from ecluse.core.ports import World
@@ -208,3 +208,24 @@ def test_a_report_nobody_signed_is_refused(place: Place) -> None:
         with pytest.raises(NotAllowed):
             report_incident(place.world, payload(), signature, secret=secret)
     assert not place.told("incident.reported")
+
+
+def test_a_model_that_cannot_be_looked_at_hides_no_other(tmp_path: Path) -> None:
+    place = Place(tmp_path, replace(SETTINGS, rollback=Rollback(on=("errors", "output"))))
+    aged = candidate(place.world, "aged", "aged")
+    promote(place.world, place.settings, "aged", aged.number, reason="passed", actor="ana")
+    place.release("one", "two")
+    place.world = replace(place.world, read_predictions=lambda since, until, last: iter([asked("aged", 1)]))
+    (tmp_path / "bundles" / aged.bundle / "model.onnx").write_bytes(b"other bytes")
+    place.answer(2, 100, 100)
+    with pytest.raises(Corrupt, match=aged.bundle[:12]):
+        place.look()
+    assert place.champion == 1
+    assert len(place.told("incident.opened")) == 1
+    with pytest.raises(Corrupt, match=aged.bundle[:12]):
+        place.look()
+
+
+def asked(model: str, version: int, number: int = 0) -> dict[str, Any]:
+    """A prediction as the journal has it."""
+    return {"kind": "prediction", "id": f"{model}-{version}-{number}", "model": model, "version": version}

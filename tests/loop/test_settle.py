@@ -9,13 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.loop.test_outcomes import MONTHS, PROJECT, SETTINGS, Town, town, truths_of  # noqa: F401 - a fixture
+from tests.loop.test_outcomes import CHURN, MONTHS, PROJECT, SETTINGS, Town, town, truths_of  # noqa: F401 - a fixture
+from tests.loop.worlds import candidate
+from tests.monitoring.records import prediction
 
+from ecluse.core.errors import Corrupt
 from ecluse.core.event import Event
 from ecluse.core.loop_settings import Monitoring, Rollback, Triggers
 from ecluse.core.ports import World
+from ecluse.core.project import gather
 from ecluse.core.verdict import Outcome
 from ecluse.loop.commands import Retrain, Suppress
+from ecluse.loop.promote import promote
 from ecluse.loop.release_guard import guard_releases
 from ecluse.loop.runner import resolve, unhandled
 from ecluse.loop.settle import next_due, settle, settle_all
@@ -97,3 +102,14 @@ def test_a_release_nobody_asked_is_not_judged_by_the_one_before(town: Town, tmp_
 def test_a_long_journal_is_settled_for_a_quarter_of_the_time_at_most() -> None:
     assert next_due(100.0, 102.0, 600.0) == 700.0
     assert next_due(100.0, 400.0, 600.0) == 400 + 3 * 300
+
+
+def test_a_model_whose_bundle_is_damaged_keeps_no_other_from_being_settled(worse: Town) -> None:
+    aged = candidate(worse.world, "aged", "aged")
+    promote(worse.world, SETTINGS, "aged", 1, reason="passed", actor="ana")
+    worse.write([prediction(1, model="aged")])
+    (worse.home / "bundles" / aged.bundle / "model.onnx").write_bytes(b"other bytes")
+    both = gather([replace(CHURN, name="aged"), CHURN])
+    with pytest.raises(Corrupt, match=aged.bundle[:12]):
+        settle_all(worse.world, both, SETTINGS)
+    assert [event.model for event in told(worse.world)] == ["churn"]

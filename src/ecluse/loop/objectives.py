@@ -14,6 +14,7 @@ from ecluse.core.loop_settings import Slo
 from ecluse.core.ports import World
 from ecluse.core.settings import Settings
 from ecluse.loop.asking import ask
+from ecluse.loop.each import for_each
 from ecluse.loop.pause import paused
 from ecluse.loop.publish import known_models
 from ecluse.loop.release_guard import samples_of
@@ -52,22 +53,23 @@ def watch_objectives(
     if samples is None or paused(world) is not None:
         return []
     more = {} if burns.last is None else grown(burns.last, samples)
-    burns.last, rows = samples, list[LedgerRow]()
-    wanted: dict[Place, list[Tally]] = {}
-    for model in known_models(world):
-        own, champion = settings.for_model(model), world.state.rollout(model).champion
+    burns.last, before, burns.tallies = samples, burns.tallies, {}
+
+    def watched(model: str) -> list[LedgerRow]:
+        own, champion, rows = settings.for_model(model), world.state.rollout(model).champion, list[LedgerRow]()
         if champion is None or "slo" not in own.triggers.on:
-            continue
+            return []
         for name, target, total, bad in _counted(own, model, champion, more):
             place = model, champion, name
-            before = burns.tallies.get(place) or [Tally(clock())]
-            now = Tally(clock(), before[-1].total + total, before[-1].bad + bad)
-            wanted[place] = noted(before, now)
-            found = burning(wanted[place], target, own.rollback.samples)
+            known = before.get(place) or [Tally(clock())]
+            now = Tally(clock(), known[-1].total + total, known[-1].bad + bad)
+            burns.tallies[place] = noted(known, now)
+            found = burning(burns.tallies[place], target, own.rollback.samples)
             if found is not None:
                 rows += _ask(world, place, f"{name}: {found.why}")
-    burns.tallies = wanted
-    return rows
+        return rows
+
+    return for_each(known_models(world), watched)
 
 
 def _counted(

@@ -17,6 +17,7 @@ from ecluse.core.loop_settings import Rollback
 from ecluse.core.ports import World
 from ecluse.core.recipe import Split
 from ecluse.core.settings import Settings
+from ecluse.loop.each import for_each
 from ecluse.loop.incident import Call, Close, GoOn, Step, said_of, what_follows
 from ecluse.loop.pause import paused
 from ecluse.loop.publish import known_models, rollback_targets
@@ -58,15 +59,15 @@ def guard_releases(
 ) -> list[LedgerRow]:
     """Look at every model's champion once, and do what follows; the rows added. A paused loop does nothing.
 
-    ``read_metrics`` gives the text of the workers' ``/metrics``; where it raises (no server answers) the counters are not judged.
+    ``read_metrics`` gives the text of the workers' ``/metrics``; where it raises (no server answers) the counters are not judged. What one
+    model raises (Corrupt: its bundle is damaged) is raised when all the others were looked at.
     """
     if paused(world) is not None:
         return []
     samples = samples_of(read_metrics)
-    rows: list[LedgerRow] = []
-    for model in known_models(world):
-        rows += _guard(world, settings, model, sights.setdefault(model, Sight()), samples)
-    return rows
+    return for_each(
+        known_models(world), lambda model: _guard(world, settings, model, sights.setdefault(model, Sight()), samples)
+    )
 
 
 def samples_of(read_metrics: Callable[[], str] | None) -> Mapping[Series, float] | None:

@@ -11,6 +11,7 @@ from ecluse.core.event import Event
 from ecluse.core.ports import World
 from ecluse.core.project import Project
 from ecluse.core.settings import Settings
+from ecluse.loop.each import for_each
 from ecluse.loop.once import tell_once
 from ecluse.loop.outcomes import OutcomesReport, outcomes
 
@@ -19,15 +20,15 @@ BY = "outcomes"
 
 
 def settle_all(world: World, project: Project, settings: Settings) -> list[OutcomesReport]:
-    """:func:`settle` for every model that has a champion. Linear in the journal."""
-    found = []
-    for model in project.models:
-        if world.state.rollout(model.name).champion is not None:
-            try:
-                found.append(settle(world, project, settings, model.name))
-            except NotFound:  # no data of its label yet
-                continue
-    return found
+    """:func:`settle` for every model that has a champion. Linear in the journal. What one raises is raised when all the others were settled."""
+
+    def settled(model: str) -> list[OutcomesReport]:
+        try:
+            return [settle(world, project, settings, model)] if world.state.rollout(model).champion is not None else []
+        except NotFound:  # no data of its label yet
+            return []
+
+    return for_each((model.name for model in project.models), settled)
 
 
 def settle(world: World, project: Project, settings: Settings, model: str) -> OutcomesReport:
