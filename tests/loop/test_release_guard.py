@@ -7,9 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.loop.worlds import candidate, world_in
 
+from ecluse.adapters.journal_archive import JournalArchive
+from ecluse.adapters.journal_files import Journal
 from ecluse.core.document import read_document
 from ecluse.core.errors import Corrupt, InvalidInput, NotAllowed, NotFound, Unavailable
 from ecluse.core.event import Event
@@ -226,6 +229,32 @@ def test_a_model_that_cannot_be_looked_at_hides_no_other(tmp_path: Path) -> None
         place.look()
 
 
+def test_a_model_with_a_hundredth_of_the_traffic_is_judged_by_its_own_answers(tmp_path: Path) -> None:
+    place = Place(tmp_path, replace(SETTINGS, rollback=Rollback(on=("latency",), latency=2.0)))
+    place.world = replace(place.world, read_predictions=JournalArchive(tmp_path / "journal").read)
+    place.release("one", "two")
+
+    def serve(start: int, rows: int, version: int, latency_us: int) -> None:
+        """Every hundredth answer is of this model."""
+        records = [
+            asked("aged", 1, i) if i % 100 else asked("churn", version, i) | {"latency_us": latency_us}
+            for i in range(start, start + rows)
+        ]
+        with Journal.open(tmp_path / "journal", "w1", durability="process") as journal:
+            journal.append_many([msgspec.json.encode(record) for record in records])
+
+    serve(0, 6_000, 1, 2_000)
+    assert place.look() == []
+    for start in range(6_000, 10_000, 1_000):
+        serve(start, 1_000, 2, 60_000)
+        assert place.look() == [], "too few to say"
+    serve(10_000, 1_000, 2, 60_000)
+    assert place.look() == ["incident.opened", "version.rolled_back"]
+    [opened] = place.told("incident.opened")
+    assert opened.evidence["journaled"] == 50
+
+
 def asked(model: str, version: int, number: int = 0) -> dict[str, Any]:
     """A prediction as the journal has it."""
-    return {"kind": "prediction", "id": f"{model}-{version}-{number}", "model": model, "version": version}
+    at = "2024-01-31T00:00:00.000000Z"
+    return {"kind": "prediction", "time": at, "id": f"{model}-{version}-{number}", "model": model, "version": version}

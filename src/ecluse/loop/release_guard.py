@@ -25,13 +25,17 @@ from ecluse.loop.releases import Releases, numbers_of, tell_releases
 from ecluse.loop.rollback import rollback
 from ecluse.monitoring.exposition import Answers, Series, answers_of, grown, read_samples
 from ecluse.monitoring.released import EXCUSED, Observed, judge_release
-from ecluse.monitoring.window import by_version, make_window
+from ecluse.monitoring.window import Record, by_version, make_window
 from ecluse.stats.reference import Reference
 
 ACTOR = "loop, release guard"
 REFERENCE = "reference.json"
 LAST = 1_000
-"""Predictions looked at, the newest ones."""
+"""A look takes so many records, the newest of all models; of a version's own predictions, gathered from look to look, the newest so many count."""
+FIRST = 20_000
+"""Records taken when a release is first seen: of a model with a hundredth of the traffic, two hundred are among them."""
+NEEDED = ("id", "time", "latency_us", "score", "decision", "degraded", "entity", "as_of")
+"""What is kept of a prediction."""
 MARK_SECONDS, MARKS = 15.0, 20
 """Five minutes of counters are remembered, one reading in fifteen seconds."""
 
@@ -39,8 +43,8 @@ MARK_SECONDS, MARKS = 15.0, 20
 @dataclass
 class Sight:
     """What one look leaves to the next: the ledger read so far; the counters of the ``last`` look, as the release began (``base``), and of
-    the last minutes (``marks``, by monotonic seconds); ids of earlier answers, latencies of the version before; what the version was
-    ``trained`` on. A new process begins empty.
+    the last minutes (``marks``, by monotonic seconds); ids of earlier answers, latencies of the version before; the version's ``own``
+    predictions since, by id, oldest first; what it was ``trained`` on. A new process begins empty.
     """
 
     known: Releases = field(default_factory=Releases)
@@ -51,6 +55,7 @@ class Sight:
     marks: list[tuple[float, Mapping[Series, float]]] = field(default_factory=list)
     earlier: frozenset[str] = frozenset()
     before: tuple[int, ...] = ()
+    own: dict[str, Record] = field(default_factory=dict)
     trained: tuple[int, Reference | None, Split] | None = None
 
 
@@ -89,7 +94,7 @@ def _guard(
     if known.champion is None or known.moved_at is None:
         return []
     if now - known.moved_at >= limits.watch and known.incident is None and not known.against:
-        sight.last = samples or sight.last
+        sight.last, sight.own = samples or sight.last, {}
         return []  # nothing that is asked of an old release can have changed
     seen = _observe(world, model, sight, limits, samples)
     verdict = judge_release(seen, limits, own.slo)
@@ -115,27 +120,35 @@ def _observe(
     known = sight.known
     assert known.champion is not None
     number, needed = known.champion, {"latency", "output", "slo"} & set(limits.on)
-    records = list(world.read_predictions(None, None, LAST)) if needed else []
+    begins = sight.moved != known.moved
+    records = list(world.read_predictions(None, None, FIRST if begins else LAST)) if needed else []
     versions = by_version(records, model)
-    if sight.moved != known.moved:
+    if begins:
         _begin(sight, versions, samples)
-    own = [each for each in versions.get(number, ()) if each["id"] not in sight.earlier]
+    own = _gathered(sight, versions.get(number, ()))
     whole, recent = _counted(sight, model, number, samples)
     latencies = [int(each["latency_us"]) for each in own if each.get("latency_us")]
     seen = Observed(number, whole, recent, latencies, sight.before, told=known.against)
     return _with_outputs(world, model, sight, seen, own) if "output" in limits.on and own else seen
 
 
-def _begin(
-    sight: Sight, versions: Mapping[int, Sequence[Mapping[str, Any]]], samples: Mapping[Series, float] | None
-) -> None:
+def _gathered(sight: Sight, records: Sequence[Record]) -> list[Record]:
+    """The version's own predictions since its release, the newest of them: a model with little traffic shows a few to each look."""
+    more = {str(each["id"]): each for each in records}
+    new = [name for name in more if name not in sight.own and name not in sight.earlier]
+    known = sight.own | {name: {key: more[name].get(key) for key in NEEDED} | {"inputs": {}} for name in new}
+    sight.own = dict(list(known.items())[-LAST:])
+    return list(sight.own.values())
+
+
+def _begin(sight: Sight, versions: Mapping[int, Sequence[Record]], samples: Mapping[Series, float] | None) -> None:
     """A release is seen for the first time: note what was there before it. A version that never served before has nothing to leave out."""
     known = sight.known
     sight.moved = known.moved
-    sight.base, sight.marks = {} if known.first else sight.last, []
+    sight.base, sight.marks, sight.own = {} if known.first else sight.last, [], {}
     number = known.champion or 0
     sight.earlier = frozenset() if known.first else frozenset(str(each["id"]) for each in versions.get(number, ()))
-    others = [each for other, records in versions.items() if other != number for each in records]
+    others = [each for other, records in versions.items() if other != number for each in records[-LAST:]]
     sight.before = tuple(int(each["latency_us"]) for each in others if each.get("latency_us"))
 
 
@@ -153,9 +166,7 @@ def _counted(sight: Sight, model: str, number: int, samples: Mapping[Series, flo
     return answers_of(whole, model, number, EXCUSED), answers_of(recent, model, number, EXCUSED)
 
 
-def _with_outputs(
-    world: World, model: str, sight: Sight, seen: Observed, records: Sequence[Mapping[str, Any]]
-) -> Observed:
+def _with_outputs(world: World, model: str, sight: Sight, seen: Observed, records: Sequence[Record]) -> Observed:
     if sight.trained is None or sight.trained[0] != seen.version:
         sight.trained = seen.version, *_trained(world, model, seen.version)
     _, reference, split = sight.trained
