@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecluse.core.event import Event, LedgerRow
-from ecluse.core.loop_settings import Rollback
+from ecluse.core.loop_settings import Rollback, Slo
 from ecluse.core.verdict import Finding, Outcome, Verdict
 from ecluse.loop.commands import Nothing, Promote, Wait
 from ecluse.loop.incident import Call, Close, GoOn, Open, Step, calm, what_follows
 from ecluse.loop.releases import Releases, tell_releases
+from ecluse.monitoring.released import Observed, judge_release
 
 NOW = datetime(2024, 3, 1, tzinfo=UTC)
 LIMITS = Rollback(metrics={"revenue": 0.9})
@@ -130,6 +131,63 @@ def test_a_business_metric_has_its_least_value() -> None:
     assert book.known.against["business"].outcome is Outcome.FAILED
     book.tell("incident.reported", None, id="c", metric="unknown", value=0.0)
     assert book.known.against["business"].measured == 0.7
+
+
+DRIFTED, CALM = (
+    [{"check": "drift_share"}],
+    {"samples": "passed", "drift_share": "passed", "performance": "inconclusive"},
+)
+
+
+def gone_back() -> Book:
+    """Version 1, which was gone back to from version 2 by an incident."""
+    book = released(1, 2)
+    book.tell("incident.opened", 2, to=1)
+    book.tell("version.rolled_back", 1)
+    return book
+
+
+def look_a_day_later(book: Book) -> Step | None:
+    limits = replace(LIMITS, on=("drift", "performance"))
+    verdict = judge_release(Observed(1, told=book.known.against), limits, Slo())
+    return what_follows(book.known, verdict, limits, (), NOW + timedelta(days=1))
+
+
+def test_a_calm_window_after_a_drift_lets_an_incident_close() -> None:
+    book = gone_back()
+    book.tell("drift.detected", 1, findings=DRIFTED)
+    assert isinstance(look_a_day_later(book), Call)
+    book.tell("alert.raised", 1, incident=f"{book.known.moved}/old")
+    for version, outcomes in (
+        (2, CALM),  # of another version
+        (1, {"samples": "inconclusive", "target_shift": "passed"}),  # too few to judge
+        (1, {"samples": "passed", "drift_share": "passed", "segment_drift": "failed"}),
+    ):
+        book.tell("monitor.judged", version, outcomes=outcomes)
+        assert "drift" in book.known.against
+    assert not isinstance(look_a_day_later(book), Close)
+    book.tell("monitor.judged", 1, outcomes=CALM)
+    assert isinstance(look_a_day_later(book), Close)
+    book.tell("monitor.judged", 1, outcomes=CALM | {"drift_share": "failed"})
+    book.tell("drift.detected", 1, findings=DRIFTED)
+    assert not isinstance(look_a_day_later(book), Close), "and it may come back"
+
+
+def test_performance_told_is_over_when_as_many_truths_pass() -> None:
+    book = gone_back()
+    missed = [{"check": "performance"}]
+    book.tell("drift.detected", 1, findings=missed)
+    book.tell("monitor.judged", 1, outcomes=CALM)
+    assert "performance" in book.known.against, "no truths have come of that window"
+    book.tell("outcomes.settled", 1, by="outcomes", outcomes={"performance": "passed"})
+    assert "performance" in book.known.against, "many good months do not make up for a window"
+    book.tell("monitor.judged", 1, outcomes=CALM | {"performance": "passed"})
+    assert not book.known.against
+    book.tell("drift.detected", 1, findings=missed, by="outcomes")
+    book.tell("outcomes.settled", None, counts={})
+    assert "performance" in book.known.against
+    book.tell("outcomes.settled", 1, by="outcomes", outcomes={"performance": "passed"})
+    assert not book.known.against
 
 
 def test_nowhere_to_go_back_to_calls_a_person() -> None:

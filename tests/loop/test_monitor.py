@@ -222,6 +222,16 @@ def test_a_floor_within_the_luck_of_the_truths_sets_nothing_off(served: Served, 
     assert served.monitor(far).event is not None, "the same truths, and a floor they all lie below"
 
 
+def test_one_limit_missed_of_several_is_told_as_a_check_that_failed(served: Served, tmp_path: Path) -> None:
+    served.traffic(400)
+    _label(served, tmp_path, [f"u{i},{'true' if i % 2 else 'false'}" for i in range(400)])
+    limits = replace(SETTINGS.monitoring, performance={"roc_auc": 0.75, "log_loss": 99.0})
+    report = served.monitor(replace(SETTINGS, monitoring=limits))
+    assert [f.passed for f in report.verdict.findings if f.check == "performance"] == [False, True]
+    [judged] = served.told("monitor.judged")
+    assert judged.event.evidence["outcomes"]["performance"] == "failed"
+
+
 def test_outcomes_before_any_prediction(served: Served) -> None:
     report = outcomes(served.world, PROJECT, SETTINGS, "churn")
     assert (report.versions, report.verdict.findings) == ({}, ())

@@ -22,6 +22,7 @@ from ecluse.core.verdict import Outcome
 from ecluse.loop.commands import Retrain, Suppress
 from ecluse.loop.promote import promote
 from ecluse.loop.release_guard import guard_releases
+from ecluse.loop.releases import Releases, tell_releases
 from ecluse.loop.runner import resolve, unhandled
 from ecluse.loop.settle import next_due, settle, settle_all
 
@@ -90,6 +91,20 @@ def test_a_young_release_is_taken_back_where_that_is_declared(worse: Town) -> No
     assert "roc_auc" in row.event.reason
     declared: list[Any] = guard_releases(worse.world, SETTINGS, {})
     assert declared == [], "it is no ground unless named"
+
+
+def test_what_is_as_declared_again_is_told_once_and_held_against_it_no_more(worse: Town) -> None:
+    def against() -> set[str]:
+        return set(tell_releases(Releases(), worse.world.state.ledger(model="churn"), {}).against)
+
+    lenient = replace(SETTINGS, monitoring=replace(SETTINGS.monitoring, performance={"roc_auc": 0.1}))
+    settle(worse.world, PROJECT, SETTINGS, "churn")
+    assert against() == {"performance"}
+    for _ in range(2):
+        settle(worse.world, PROJECT, lenient, "churn")
+        assert against() == set()
+    [well] = [each for each in worse.told() if each.version is not None]
+    assert (well.version, well.reason) == (1, "version 1 performs as declared again, by 300 truths")
 
 
 def test_a_release_nobody_asked_is_not_judged_by_the_one_before(town: Town, tmp_path: Path) -> None:  # noqa: F811

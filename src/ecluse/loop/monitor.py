@@ -13,7 +13,7 @@ from ecluse.core.errors import InvalidInput, NotFound
 from ecluse.core.event import Event
 from ecluse.core.ports import World
 from ecluse.core.settings import Settings
-from ecluse.core.verdict import Finding, Verdict
+from ecluse.core.verdict import Finding, Outcome, Verdict
 from ecluse.loop.chain import windows_in_a_row
 from ecluse.loop.once import tell_once
 from ecluse.loop.outcomes import classes_of, gather_truths
@@ -149,7 +149,7 @@ def _record(
         "key": key,
         "bundle": bundle,
         "window": {"rows": facts.rows, "first": facts.first, "last": facts.last, "ends": facts.ends},
-        "outcomes": {finding.check: finding.outcome.value for finding in verdict.findings},
+        "outcomes": _outcomes(verdict),
         "series": series,
         "report": name,
     }
@@ -187,6 +187,13 @@ def _numbers(verdict: Verdict, numbers: Mapping[str, Mapping[str, float]]) -> di
         {"check": f.check, "subject": f.subject, "measured": f.measured, "limit": f.limit} for f in verdict.failed
     ]
     return {"findings": to_plain(findings), "inputs": to_plain(numbers)}
+
+
+def _outcomes(verdict: Verdict) -> dict[str, str]:
+    """What came of each check: the worst of its findings, so that one limit of several that is missed does not read as passed."""
+    worse = (Outcome.PASSED, Outcome.INCONCLUSIVE, Outcome.FAILED)
+    found = sorted(verdict.findings, key=lambda finding: worse.index(finding.outcome))
+    return {finding.check: finding.outcome.value for finding in found}
 
 
 def _sentence(verdict: Verdict) -> str:

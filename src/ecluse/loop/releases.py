@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -31,8 +32,8 @@ class Incident:
 @dataclass(frozen=True)
 class Releases:
     """Up to row ``sequence``: the ``champion``, the row that made it one (``moved``, at ``moved_at``), whether that was a promotion and its
-    first one (``first``). ``against``: by check, what was told against it since. ``said``: keys of what people were already called for
-    since. ``returned``: when the loop last took a version back.
+    first one (``first``). ``against``: by check, what was told against it since and is not over. ``said``: keys of what people were already
+    called for since. ``returned``: when the loop last took a version back.
     """
 
     sequence: int = 0
@@ -65,6 +66,10 @@ def _told(known: Releases, row: LedgerRow, limits: Mapping[str, float]) -> Relea
         return _moved(known, row)
     if event.kind == "drift.detected":
         return _drifted(known, event)
+    if event.kind == "monitor.judged":
+        return _judged(known, event)
+    if event.kind == "outcomes.settled":
+        return _settled(known, event)
     if event.kind == "incident.reported":
         return _reported(known, row, limits)
     if event.kind == "alert.raised" and "incident" in event.evidence:
@@ -113,7 +118,35 @@ def _drifted(known: Releases, event: Event) -> Releases:
         return known
     checks = {str(each.get("check", "")) for each in event.evidence.get("findings", ())}
     name = "performance" if checks and checks <= {"performance"} else "drift"
-    return _against(known, name, Finding(name, Outcome.FAILED, event.reason))
+    by = str(event.evidence.get("by", ""))
+    return _against(known, name, Finding(name, Outcome.FAILED, event.reason, subject=by))
+
+
+def _judged(known: Releases, event: Event) -> Releases:
+    """A later window in which nothing failed, of enough predictions: the drift told before is over; and realised performance, where as many
+    truths as it takes have come and pass. The monitor tells what failed after this, so that it counts.
+    """
+    if event.version != known.champion:
+        return known
+    found = dict(event.evidence.get("outcomes", {}))
+    over = {"performance"} if found.pop("performance", "") == "passed" else set()
+    if "passed" in found.values() and "failed" not in found.values() and found.get("samples") != "inconclusive":
+        over.add("drift")
+    return _without(known, over)
+
+
+def _settled(known: Releases, event: Event) -> Releases:
+    """All truths of a version pass: over is what all its truths told, not what a window did."""
+    told = known.against.get("performance")
+    well = event.evidence.get("outcomes", {}).get("performance") == "passed"
+    if event.version != known.champion or told is None or not told.subject or not well:
+        return known
+    return _without(known, {"performance"})
+
+
+def _without(known: Releases, checks: AbstractSet[str]) -> Releases:
+    against = {check: finding for check, finding in known.against.items() if check not in checks}
+    return replace(known, against=against)
 
 
 def _reported(known: Releases, row: LedgerRow, limits: Mapping[str, float]) -> Releases:

@@ -14,6 +14,7 @@ from ecluse.core.settings import Settings
 from ecluse.loop.each import for_each
 from ecluse.loop.once import tell_once
 from ecluse.loop.outcomes import OutcomesReport, outcomes
+from ecluse.loop.releases import Releases, tell_releases
 
 BY = "outcomes"
 """What judged, in the evidence: all truths of a version, not a window of its predictions."""
@@ -34,12 +35,16 @@ def settle_all(world: World, project: Project, settings: Settings) -> list[Outco
 def settle(world: World, project: Project, settings: Settings, model: str) -> OutcomesReport:
     """Settle what is known now; ``drift.detected`` of the champion when its realised performance misses a declared limit.
 
-    Told once for as many truths: with more of them, and still missed, it is told again. Raises NotFound for an unknown model.
+    Told once for as many truths: with more of them, and still missed, it is told again. That it passes is told (``outcomes.settled``) when
+    it was missed before. Raises NotFound for an unknown model.
     """
     report = outcomes(world, project, settings, model)
     champion = world.state.rollout(model).champion
-    if champion is not None and champion in report.versions and report.verdict.breached:
-        _tell(world, report, champion)
+    if champion is not None and champion in report.versions:
+        if report.verdict.breached:
+            _tell(world, report, champion)
+        elif report.verdict.passed:
+            _tell_well(world, report, champion)
     return report
 
 
@@ -58,6 +63,17 @@ def _tell(world: World, report: OutcomesReport, champion: int) -> None:
     }
     why = "; ".join(f.why for f in report.verdict.failed) + f", by {joined:,} truths"
     tell_once(world, Event("drift.detected", world.clock.now(), world.actor, report.model, champion, why, evidence))
+
+
+def _tell_well(world: World, report: OutcomesReport, champion: int) -> None:
+    """What was told against the champion by all its truths is over: an incident need not wait for it."""
+    missed = tell_releases(Releases(), world.state.ledger(model=report.model), {}).against.get("performance")
+    if missed is None or missed.subject != BY:
+        return
+    joined = report.versions[champion].joined
+    evidence = {"by": BY, "truths": joined, "outcomes": {"performance": "passed"}}
+    why = f"version {champion} performs as declared again, by {joined:,} truths"
+    world.state.append(Event("outcomes.settled", world.clock.now(), world.actor, report.model, champion, why, evidence))
 
 
 def next_due(began: float, ended: float, every: float) -> float:
