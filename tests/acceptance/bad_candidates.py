@@ -14,7 +14,7 @@ from tests.acceptance.plane_house import slow_bundle, version
 from tests.loop.worlds import fact, gate, run_of, world_in
 from tests.serving.house import House, compiled, make_house
 
-from ecluse.adapters.journal_reader import read
+from ecluse.adapters.journal_archive import JournalArchive
 from ecluse.core.bundle import Bundle, make_bundle
 from ecluse.core.codec import canonical
 from ecluse.core.ports import World
@@ -143,7 +143,7 @@ def open_shop(folder: Path, settings: Settings) -> Shop:
     journal = house.home / "journal"
     world = replace(
         world_in(house.home),
-        read_predictions=lambda since, until, last: read(journal, since=since, until=until, last=last),
+        read_predictions=JournalArchive(journal).read,
     )
     shop = Shop(house, world, settings)
     shop.release(good(1))

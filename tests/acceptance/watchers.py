@@ -13,7 +13,7 @@ from tests.loop.worlds import world_in
 import ecluse.loop.monitor
 from ecluse.adapters.clock import project_clock
 from ecluse.adapters.database.sqlite import SqliteState
-from ecluse.adapters.journal_reader import read
+from ecluse.adapters.journal_archive import JournalArchive
 from ecluse.core.event import Event
 from ecluse.core.ports import World
 from ecluse.loop.monitor import monitor
@@ -25,7 +25,7 @@ def world_of(home: Path) -> World:
     return replace(
         world_in(home, state=state),
         clock=project_clock("data", state),
-        read_predictions=lambda since, until, last: read(home / "journal", since=since, until=until, last=last),
+        read_predictions=JournalArchive(home / "journal").read,
     )
 
 

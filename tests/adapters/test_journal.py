@@ -111,6 +111,16 @@ def test_since_is_inclusive_until_is_not_and_fractions_compare_as_instants(root:
     assert [each["kind"] for each in read(root, kind="outcome")] == ["outcome"]
 
 
+def test_the_newest_of_one_model_are_its_own(root: Path) -> None:
+    write(
+        root, "a", [prediction(i, n=i, model="rare" if i % 10 == 0 else "busy") for i in range(100)], segment_bytes=900
+    )
+    write(root, "b", [prediction(each) for each in (200, 201)])  # of no model
+    assert [each["n"] for each in read(root, model="rare", last=3)] == [70, 80, 90]
+    assert [each["n"] for each in read(root, model="rare", kind="prediction")] == list(range(0, 100, 10))
+    assert not list(read(root, model="none", last=3))
+
+
 @pytest.mark.parametrize("last", [0, 1, 5, 17, 60, 100])
 def test_last_is_the_end_of_the_whole(root: Path, last: int) -> None:
     write(root, "a", [prediction(2 * each, n=each) for each in range(40)], segment_bytes=900)

@@ -17,7 +17,6 @@ from ecluse.adapters.clock import project_clock
 from ecluse.adapters.database.sqlite import SqliteState
 from ecluse.adapters.journal_archive import JournalArchive
 from ecluse.adapters.journal_files import Journal
-from ecluse.adapters.journal_reader import read
 from ecluse.adapters.snapshots_files import SnapshotsFiles
 from ecluse.core.bundle import make_bundle
 from ecluse.core.codec import canonical, digest
@@ -38,6 +37,7 @@ from ecluse.loop.monitor import MonitorReport, monitor
 from ecluse.loop.outcomes import outcomes
 from ecluse.loop.promote import promote
 from ecluse.loop.register import register
+from ecluse.loop.stretch import look
 from ecluse.stats.reference import describe
 
 USER = Entity("user_id")
@@ -93,7 +93,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
         world_in(home, state=state),
         clock=project_clock("data", state),
         snapshots=SnapshotsFiles(home / "snapshots"),
-        read_predictions=lambda since, until, last: read(home / "journal", since=since, until=until, last=last),
+        read_predictions=JournalArchive(home / "journal").read,
     )
     world.clock.advance(JANUARY)
     columns = population(7_000, 0)
@@ -235,6 +235,19 @@ def test_one_limit_missed_of_several_is_told_as_a_check_that_failed(served: Serv
 def test_outcomes_before_any_prediction(served: Served) -> None:
     report = outcomes(served.world, PROJECT, SETTINGS, "churn")
     assert (report.versions, report.verdict.findings) == ({}, ())
+
+
+def test_a_window_of_a_model_that_is_hardly_asked_holds_nothing_of_the_others(served: Served) -> None:
+    served.write([prediction(i, model="other") for i in range(2_000)])
+    served.traffic(100)
+    outcome = {"kind": "outcome", "time": "2024-01-31T00:00:00.000000Z", "model": "churn"}
+    served.write([outcome | {"id": f"o{i}"} for i in range(30)])
+    served.write([prediction(i, model="other") for i in range(2_000)])
+    for rows, kinds in ((50, ["prediction"] * 50 + ["outcome"] * 30), (500, ["prediction"] * 100 + ["outcome"] * 30)):
+        stretch = look(served.world, SETTINGS, "churn", rows, None)
+        assert [each["kind"] for each in stretch.records] == kinds
+        assert {each["model"] for each in stretch.records} == {"churn"}
+        assert len(stretch.asked) == min(rows, 100)
 
 
 def test_a_long_journal_is_judged_by_its_segments_alike(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,8 @@ from tests.monitoring.records import prediction
 
 from ecluse.adapters.clock import project_clock
 from ecluse.adapters.database.sqlite import SqliteState
+from ecluse.adapters.journal_archive import JournalArchive
 from ecluse.adapters.journal_files import Journal
-from ecluse.adapters.journal_reader import read
 from ecluse.adapters.snapshots_files import SnapshotsFiles
 from ecluse.core.bundle import make_bundle
 from ecluse.core.codec import canonical, digest
@@ -130,7 +130,7 @@ def town(tmp_path: Path) -> Iterator[Town]:
         world_in(home, state=state),
         clock=project_clock("data", state),
         snapshots=SnapshotsFiles(home / "snapshots"),
-        read_predictions=lambda since, until, last: read(home / "journal", since=since, until=until, last=last),
+        read_predictions=JournalArchive(home / "journal").read,
     )
     world.clock.advance(MONTHS[0])
     split = Split("entity", 0.25, last_moment=MONTHS[0])

@@ -51,7 +51,7 @@ class Place:
     def __init__(self, home: Path, settings: Settings = SETTINGS) -> None:
         self.clock, self.settings, self.metrics = Clock(), settings, Metrics()
         self.world: World = replace(
-            world_in(home, clock=self.clock), read_predictions=lambda since, until, last: iter(())
+            world_in(home, clock=self.clock), read_predictions=lambda since, until, last, *, model=None: iter(())
         )
         self.sights: dict[str, Sight] = {}
 
@@ -218,7 +218,9 @@ def test_a_model_that_cannot_be_looked_at_hides_no_other(tmp_path: Path) -> None
     aged = candidate(place.world, "aged", "aged")
     promote(place.world, place.settings, "aged", aged.number, reason="passed", actor="ana")
     place.release("one", "two")
-    place.world = replace(place.world, read_predictions=lambda since, until, last: iter([asked("aged", 1)]))
+    place.world = replace(
+        place.world, read_predictions=lambda since, until, last, *, model=None: iter([asked("aged", 1)])
+    )
     (tmp_path / "bundles" / aged.bundle / "model.onnx").write_bytes(b"other bytes")
     place.answer(2, 100, 100)
     with pytest.raises(Corrupt, match=aged.bundle[:12]):

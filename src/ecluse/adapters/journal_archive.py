@@ -41,9 +41,10 @@ class JournalArchive:
         *,
         worker: str | None = None,
         kind: str | None = None,
+        model: str | None = None,
     ) -> Iterator[dict[str, Any]]:
         """See :func:`ecluse.adapters.journal_reader.read`."""
-        return read(self.root, since=since, until=until, last=last, worker=worker, kind=kind)
+        return read(self.root, since=since, until=until, last=last, worker=worker, kind=kind, model=model)
 
     def segments(self) -> tuple[Segment, ...]:
         """Every segment retention keeps, by worker and number."""

@@ -44,12 +44,13 @@ def read(
     last: int | None = None,
     worker: str | None = None,
     kind: str | None = None,
+    model: str | None = None,
     problems: list[Problem] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Records with ``since <= time < until``, ordered within a worker and merged over workers by time.
 
     ``last`` keeps the newest so many of them (reading segments from the end), ``kind`` those of one kind ("prediction",
-    "outcome"). Erased records are skipped; a torn tail of the newest segment ends its worker. Other damage raises
+    "outcome"), ``model`` those of one model. Erased records are skipped; a torn tail of the newest segment ends its worker. Other damage raises
     Corrupt, located, or with ``problems`` is put there and reading goes on behind it. Holds one record per worker
     (``last``: so many). Raises InvalidInput on a naive bound or negative ``last``, NotFound for an unknown ``worker``,
     Unavailable on a read error. A journal not yet written is empty.
@@ -62,7 +63,8 @@ def read(
     def keep(entry: Entry) -> bool:
         at, record = entry
         in_time = (since is None or at >= since) and (until is None or at < until)
-        return in_time and (kind is None or record["kind"] == kind)
+        asked = (kind is None or record["kind"] == kind) and (model is None or record.get("model") == model)
+        return in_time and asked
 
     report = _raise if problems is None else problems.append
     directories = _named(root, worker)

@@ -1,8 +1,11 @@
-"""Where a journal begins after retention: what is remembered of the segments that are gone."""
+"""A journal as others see it: its records, its segments, and where it begins after retention."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
 
 from ecluse.core.codec import from_plain
 from ecluse.core.errors import Corrupt, DeclarationError
@@ -54,3 +57,13 @@ def read_start(plain: object, worker: str) -> Start:
     if start.format != FORMAT or start.worker != worker or start.segment < 1 or start.sequence < 0:
         raise Corrupt("the journal's start is not of this journal", where=f"{worker}/start.json")
     return start
+
+
+class ReadPredictions(Protocol):
+    """The journals of all workers as one stream, oldest first."""
+
+    def __call__(
+        self, since: datetime | None, until: datetime | None, last: int | None, *, model: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Records with ``since <= time < until``, those of one ``model``, of these the ``last`` N. Raises Corrupt, Unavailable."""
+        ...

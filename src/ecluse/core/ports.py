@@ -17,7 +17,7 @@ from ecluse.core.bundle import Bundle
 from ecluse.core.document import Document, Signed
 from ecluse.core.event import Event, LedgerRow
 from ecluse.core.expression import Value
-from ecluse.core.journal import Expired, Segment, Start
+from ecluse.core.journal import Expired, ReadPredictions, Segment, Start
 from ecluse.core.lease import Leases
 from ecluse.core.rollout import Rollout
 from ecluse.core.snapshot import Snapshot
@@ -393,7 +393,7 @@ class World:
     sealer: Sealer
     publisher: Publisher
     open_scorer: Callable[[Bundle], Scorer]
-    read_predictions: Callable[[datetime | None, datetime | None, int | None], Iterator[dict[str, Any]]]
+    read_predictions: ReadPredictions
     tracker: Callable[[], Tracker | None]
     actor: str
     segments: Callable[[], Sequence[Segment]] | None = None

@@ -71,7 +71,7 @@ def look(world: World, settings: Settings, model: str, last: int | None, period:
 
 def sample(world: World, model: str, rows: int) -> Sequence[Record]:
     """The newest ``rows`` predictions of a model, oldest first."""
-    return [each for each in _last(world, model, rows) if each["kind"] == "prediction" and each["model"] == model]
+    return [each for each in _last(world, model, rows) if each["kind"] == "prediction"]
 
 
 def _long(world: World, settings: Settings, model: str, since: datetime | None, *, whole: bool) -> Stretch | None:
@@ -140,13 +140,16 @@ def _declared(bundle: Bundle) -> Model:
 
 
 def _last(world: World, model: str, last: int) -> list[Record]:
-    """The stretch from the oldest of a model's newest ``last`` predictions on, read from the end in growing steps."""
+    """The stretch from the oldest of a model's newest ``last`` predictions on, read from the end in growing steps, for outcomes lie between.
+
+    What is held are records of this model alone: of one that is hardly asked, all of a journal may have to be read.
+    """
     if last < 1:
         raise InvalidInput(f"a window of {last} predictions", where="monitor", cure="ask for at least one")
     asked = last
     while True:
-        records: list[Record] = list(world.read_predictions(None, None, asked))
-        places = [i for i, r in enumerate(records) if r["kind"] == "prediction" and r["model"] == model]
+        records: list[Record] = list(world.read_predictions(None, None, asked, model=model))
+        places = [i for i, record in enumerate(records) if record["kind"] == "prediction"]
         if len(places) >= last:
             return records[places[-last] :]
         if len(records) < asked:

@@ -139,7 +139,7 @@ def twin_world(state: State, clock: VirtualTime, publisher: MemoryPublisher, nam
         sealer=MemorySealer(),
         publisher=publisher,
         open_scorer=absent,
-        read_predictions=lambda since, until, last: iter(()),
+        read_predictions=lambda since, until, last, *, model=None: iter(()),
         tracker=lambda: None,
         actor="simulation",
     )
