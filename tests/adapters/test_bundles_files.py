@@ -117,6 +117,21 @@ def test_files_beside(bundles: BundlesFiles) -> None:
     assert bundles.read_beside(digest, "roc.png") == b"2"
 
 
+def test_of_files_called_alike_the_newest_are_kept(bundles: BundlesFiles) -> None:
+    digest = "a" * 64
+    for name in ("card.md", "monitored.1.json"):
+        bundles.write_beside(digest, name, b"")
+    for number in range(5):
+        written = bundles.write_beside(digest, f"monitor.{number}.json", b"", keep=2)
+        os.utime(
+            written, ns=(number, number)
+        )  # the names say nothing, and files may be written within a tick of the clock
+    there = sorted(each.name for each in bundles.beside(digest).iterdir())
+    assert there == ["card.md", "monitor.3.json", "monitor.4.json", "monitored.1.json"]
+    bundles.write_beside(digest, "monitor.0.json", b"", keep=2)
+    assert bundles.read_beside(digest, "monitor.0.json") == b"", "what was just written stays"
+
+
 @pytest.mark.parametrize("name", ["", "..", "../x", "a/b", ".hidden", "a\0b", "seal.json", "x" * 200])
 def test_only_plain_names_lie_beside(bundles: BundlesFiles, name: str) -> None:
     with pytest.raises(InvalidInput):

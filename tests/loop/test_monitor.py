@@ -125,6 +125,20 @@ def test_calm_traffic_is_judged_and_told(served: Served) -> None:
     assert set(beside["shifts"]) == set(KINDS)
 
 
+def test_the_newest_reports_of_a_version_are_kept(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecluse.loop.monitor.REPORTS", 2)
+    names = []
+    for seed in range(3):
+        served.traffic(10, seed=seed)
+        names.append(served.monitor().report)
+    bundle = served.world.state.version("churn", 1).bundle
+    for name in names[1:]:
+        assert served.world.bundles.read_beside(bundle, name)
+    with pytest.raises(NotFound):
+        served.world.bundles.read_beside(bundle, names[0])
+    assert len(served.told("monitor.judged")) == 3
+
+
 def test_a_breach_is_one_event_a_window(served: Served) -> None:
     served.traffic(1_000, shift=1.0)
     first, second = served.monitor(), served.monitor()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import secrets
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from ecluse.adapters.files import disk, locked, make_directory, read_file, sync_directory, write_atomic, write_new
@@ -87,13 +89,21 @@ class BundlesFiles:
             self._remove(self.directory(digest))
             sync_directory(self._root)
 
-    def write_beside(self, digest: str, name: str, data: bytes) -> Path:
-        """Store a file beside a bundle. Raises InvalidInput for a name that is not plain, Unavailable."""
+    def write_beside(self, digest: str, name: str, data: bytes, *, keep: int | None = None) -> Path:
+        """Store a file beside a bundle; with ``keep``, of those called alike up to the first dot only the newest so many stay.
+
+        Raises InvalidInput for a name that is not plain, Unavailable.
+        """
         path = self._beside_file(digest, name)
         if name == SEAL:
             raise InvalidInput(f"{name} is written by `put` alone", where=str(path.parent), cure="choose another name")
         make_directory(path.parent)
         write_atomic(path, data)
+        if keep is not None:
+            with disk(path):
+                alike = [each for each in path.parent.iterdir() if each.name.startswith(f"{name.partition('.')[0]}.")]
+                for each in _newest_first(alike)[max(keep, 1) :]:
+                    each.unlink(missing_ok=True)
         return path
 
     def read_beside(self, digest: str, name: str) -> bytes:
@@ -142,3 +152,12 @@ class BundlesFiles:
         """What a killed writer left half-made; called under the lock, so nobody is writing it."""
         for path in self._root.glob(".tmp-*"):
             shutil.rmtree(path)
+
+
+def _newest_first(paths: Iterable[Path]) -> list[Path]:
+    """By when they were written; those that another process deleted meanwhile are left out."""
+    written = []
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            written.append((path.stat().st_mtime_ns, path.name, path))
+    return [path for _, _, path in sorted(written, reverse=True)]

@@ -183,8 +183,8 @@ class Bundles(Protocol):
         """Remove a bundle and its seal."""
         ...
 
-    def write_beside(self, digest: str, name: str, data: bytes) -> Path:
-        """Store a file beside a bundle (held-out predictions, plots, card), atomically."""
+    def write_beside(self, digest: str, name: str, data: bytes, *, keep: int | None = None) -> Path:
+        """Store a file beside a bundle (plots, card), atomically. ``keep``: only the newest so many called alike up to the first dot stay."""
         ...
 
     def read_beside(self, digest: str, name: str) -> bytes:

@@ -31,6 +31,9 @@ from ecluse.monitoring.performance import (
 from ecluse.monitoring.trend import Point, judge_trend, values_of
 from ecluse.monitoring.watch import FeatureShift, SegmentShift, Watched, judge
 
+REPORTS = 500
+"""So many reports lie beside a version, the newest ones: judged every minute, some 90 MB came of a day."""
+
 
 @dataclass(frozen=True)
 class WindowFacts:
@@ -139,7 +142,7 @@ def _record(
     series: Mapping[str, float],
     actor: str,
 ) -> MonitorReport:
-    """Tell the ledger, and leave the report beside the bundle."""
+    """Tell the ledger, and leave the report beside the bundle, where the newest ``REPORTS`` are kept."""
     sketch, bundle = stretch.sketch, stretch.bundle.digest
     model, version, now = sketch.model, sketch.version, world.clock.now()
     facts = WindowFacts(sketch.rows, sketch.first, sketch.last, sketch.ends, stretch.versions, sketch.degraded)
@@ -178,7 +181,7 @@ def _record(
         windows=tuple(points),
         bars=bars_of(stretch.against.reference, sketch),
     )
-    world.bundles.write_beside(bundle, name, canonical(report))
+    world.bundles.write_beside(bundle, name, canonical(report), keep=REPORTS)
     return report
 
 
