@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from tests.loop.worlds import MODEL, NOW, fact, report_of, run_of
 
 from ecluse.adapters.clock import DataClock, SystemClock, project_clock
-from ecluse.adapters.database.connection import statements
+from ecluse.adapters.database import queries
+from ecluse.adapters.database.connection import MIGRATIONS, statements
 from ecluse.adapters.database.sqlite import SqliteState
 from ecluse.core.codec import canonical, digest_bytes
 from ecluse.core.errors import Conflict, Corrupt, InvalidInput, NotAllowed, NotFound, Unavailable
@@ -77,6 +78,33 @@ def test_the_chain_holds_over_reopening(state: SqliteState, path: Path) -> None:
     assert broken_at(rows, head_of(second)) is None
     assert [row.sequence for row in state.ledger(model="other")] == [2]
     assert [row.sequence for row in state.ledger(after=1)] == [2]
+
+
+def test_facts_of_a_key_are_found_in_an_old_state_too(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for script in sorted(MIGRATIONS.glob("*.sql"))[:2]:
+        (tmp_path / script.name).write_bytes(script.read_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr("ecluse.adapters.database.connection.MIGRATIONS", tmp_path)
+        old = SqliteState(path)
+        for number in range(6):
+            old.append(fact(model="even" if number % 2 == 0 else "odd", key="a" if number < 4 else "b", n=number))
+        old.append(fact(model="even"))
+        old.close()
+    state = SqliteState(path)
+    state.append(fact(model="odd", key="b"))
+    monkeypatch.setattr("ecluse.adapters.database.sqlite.PAGE", 1)
+    assert [row.sequence for row in state.ledger(key="a")] == [1, 2, 3, 4]
+    assert [row.sequence for row in state.ledger(key="a", model="even", after=1)] == [3]
+    assert [row.sequence for row in state.ledger(key="b", model="odd")] == [6, 8]
+    assert list(state.ledger(key="c")) == []
+    assert broken_at(list(state.ledger())) is None
+    plan = " ".join(
+        str(row) for row in state._database.read(f"EXPLAIN QUERY PLAN {queries.LEDGER_OF_KEY}", (0, "a", "even", 9))
+    )
+    assert "ledger_by_key" in plan, "no row of another key is read"
+    state.close()
 
 
 def test_the_ledger_is_read_in_pages(state: SqliteState, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,8 +45,8 @@ class State(Leases, Protocol):
         """Add a fact to the chain."""
         ...
 
-    def ledger(self, *, model: str | None = None, after: int = 0) -> Iterator[LedgerRow]:
-        """The facts in order (all of them form the chain; ``model`` filters)."""
+    def ledger(self, *, model: str | None = None, after: int = 0, key: str | None = None) -> Iterator[LedgerRow]:
+        """The facts in order (all of them form the chain; ``model`` filters, and ``key``, that of the evidence)."""
         ...
 
     def add_snapshot(self, snapshot: Snapshot, event: Event) -> None:

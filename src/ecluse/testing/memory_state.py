@@ -110,12 +110,14 @@ class MemoryState:
         tables.rows.append(row)
         return row
 
-    def ledger(self, *, model: str | None = None, after: int = 0) -> Iterator[LedgerRow]:
+    def ledger(self, *, model: str | None = None, after: int = 0, key: str | None = None) -> Iterator[LedgerRow]:
         """The facts in order; what is added meanwhile is seen too."""
         place = max(after, 0)
         while place < len(self._t.rows):
             row = self._t.rows[place]
             place += 1
+            if key is not None and row.event.evidence.get("key") != key:
+                continue
             if model is None or row.event.model == model:
                 yield row
 

@@ -15,6 +15,10 @@ LEDGER = "SELECT sequence, event, previous, hash FROM ledger WHERE sequence > ? 
 LEDGER_OF_MODEL = (
     "SELECT sequence, event, previous, hash FROM ledger WHERE sequence > ? AND model = ? ORDER BY sequence LIMIT ?"
 )
+LEDGER_OF_KEY = (
+    "SELECT sequence, event, previous, hash FROM ledger WHERE sequence > ?1 AND key = ?2 AND (?3 IS NULL OR model = ?3)"
+    " ORDER BY sequence LIMIT ?4"
+)
 
 ADD_SNAPSHOT = "INSERT INTO snapshot (name, digest, value) VALUES (?, ?, ?) ON CONFLICT (name, digest) DO NOTHING"
 SNAPSHOTS = "SELECT value FROM snapshot WHERE ?1 IS NULL OR name = ?1 ORDER BY position"

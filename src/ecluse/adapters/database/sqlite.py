@@ -43,10 +43,12 @@ class SqliteState(LeaseTable):
         with self._database.write() as connection:
             return _chain(connection, event)
 
-    def ledger(self, *, model: str | None = None, after: int = 0) -> Iterator[LedgerRow]:
+    def ledger(self, *, model: str | None = None, after: int = 0, key: str | None = None) -> Iterator[LedgerRow]:
         """The facts in order, read in pages: what is added meanwhile is seen too. Raises Corrupt for a row that cannot be read."""
         while True:
-            if model is None:
+            if key is not None:
+                page = self._database.read(queries.LEDGER_OF_KEY, (after, key, model, PAGE))
+            elif model is None:
                 page = self._database.read(queries.LEDGER, (after, PAGE))
             else:
                 page = self._database.read(queries.LEDGER_OF_MODEL, (after, model, PAGE))
