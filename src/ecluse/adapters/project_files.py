@@ -69,18 +69,24 @@ def read_declaration(canonical: bytes) -> Project:
 
 
 def code_digest(root: Path) -> str:
-    """SHA-256 over the project's own Python sources (names and bytes), without tests, data and hidden folders."""
+    """SHA-256 over the project's own Python sources (names and bytes), without tests, data and whatever is hidden."""
     every = hashlib.sha256()
     for path in _sources(root):
+        try:
+            source = path.read_bytes()
+        except FileNotFoundError:
+            continue  # an editor replaces files: gone since it was listed
         every.update(f"{path.relative_to(root).as_posix()}\n".encode())
-        every.update(hashlib.sha256(path.read_bytes()).digest())
+        every.update(hashlib.sha256(source).digest())
     return every.hexdigest()
 
 
 def _sources(root: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in NOT_SOURCES)
-        yield from (Path(folder) / name for name in sorted(files) if name.endswith(".py"))
+        names = (name for name in sorted(files) if name.endswith(".py") and not name.startswith("."))
+        # an editor's lock is a link to nowhere, and a pipe would be waited on for ever
+        yield from (path for name in names if (path := Path(folder) / name).is_file())
 
 
 def _import(path: Path) -> ModuleType:
