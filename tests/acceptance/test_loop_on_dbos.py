@@ -75,6 +75,33 @@ def test_errors_keep_their_class(tmp_path: Path) -> None:
         durable.run("a", "fails")
 
 
+def test_an_attempt_does_not_ask_about_all_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dbos import DBOS
+
+    asked: list[str] = []
+    status = DBOS.get_workflow_status
+
+    def noted(name: str) -> Any:
+        asked.append(name)
+        return status(name)
+
+    monkeypatch.setattr(DBOS, "get_workflow_status", noted)
+
+    def work(step: Any) -> str:
+        if len(asked) < 10:
+            raise Unavailable("gone")
+        return "done"
+
+    with DurableRunner.launch(tmp_path, {"fails": work}) as durable:
+        for _ in range(5):
+            with pytest.raises(Unavailable):
+                durable.run("a", "fails")
+        assert asked == ["a", "a", "a.2", "a.2", "a.3", "a.3", "a.4", "a.4", "a.5"]
+        assert durable.run("a", "fails") == "done"
+        assert durable.run("a", "fails") == "done"
+    assert asked[9:] == ["a.5", "a.6", "a.6"]
+
+
 def test_a_damaged_database_is_named(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"this is no database at all" * 100)
     with pytest.raises(Unavailable, match="loop's database"), DurableRunner.launch(tmp_path, {}):

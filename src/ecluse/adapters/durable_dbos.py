@@ -35,6 +35,7 @@ class DurableRunner:
 
     def __init__(self, flows: Mapping[str, Callable[..., Any]]) -> None:
         self._flows = flows
+        self._attempts: dict[str, int] = {}  # which attempt of a work came last: those before are not asked about again
 
     @classmethod
     @contextlib.contextmanager
@@ -70,10 +71,11 @@ class DurableRunner:
         """Do the named work once per id; see ``core.ports.Durable``. Raises what the work raises, after a restart by class and message."""
         from dbos import DBOS, SetWorkflowID
 
-        attempt, chosen = 1, workflow_id
+        attempt = self._attempts.get(workflow_id, 1)
+        chosen = _name(workflow_id, attempt)
         while (status := DBOS.get_workflow_status(chosen)) is not None and status.status in _ENDED_BADLY:
-            attempt += 1
-            chosen = f"{workflow_id}.{attempt}"
+            self._attempts[workflow_id] = attempt = attempt + 1
+            chosen = _name(workflow_id, attempt)
         with SetWorkflowID(chosen):
             handle = DBOS.start_workflow(self._flows[name], *args)
         try:
@@ -82,6 +84,10 @@ class DurableRunner:
             raise
         except Exception as error:
             raise _translated(error) from error
+
+
+def _name(workflow_id: str, attempt: int) -> str:
+    return workflow_id if attempt == 1 else f"{workflow_id}.{attempt}"
 
 
 def _flow(work: Work) -> Callable[..., Any]:
