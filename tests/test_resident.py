@@ -16,15 +16,16 @@ from tests.monitoring.records import prediction
 
 from ecluse import resident
 from ecluse.adapters.journal_files import Journal
+from ecluse.adapters.project_files import code_digest
 from ecluse.adapters.serve_lock import FILE as LOCK
 from ecluse.app import App, open_app
-from ecluse.core.errors import DeclarationError
+from ecluse.core.errors import DeclarationError, Unavailable
 from ecluse.core.event import Event, LedgerRow
 from ecluse.core.loop_settings import Loop
 from ecluse.loop import resident as turns
 from ecluse.loop.promote import promote
-from ecluse.loop.resident import Memory, step
-from ecluse.resident import Declared
+from ecluse.loop.resident import Memory, attempt, step
+from ecluse.resident import Declared, follow
 from ecluse.serving.metrics import Metrics
 
 PROJECT = """
@@ -91,6 +92,36 @@ def test_a_name_nobody_declares_is_an_error(text: str, root: Path) -> None:
         Declared(open_app(root)).refresh()
 
 
+def test_a_project_that_never_ends_being_imported_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resident, "DECLARE_SECONDS", 0.5)
+    app = open_app(root)
+    (root / "project.py").write_text("import time\ntime.sleep(600)\n")
+    with pytest.raises(DeclarationError, match="took longer"):
+        Declared(app).refresh()
+
+
+def test_sources_that_cannot_be_read_end_nothing_and_are_looked_at_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop's own turns, with sources on a disk that is away for a moment after the first look."""
+    monkeypatch.setattr(resident, "SOURCES_SECONDS", 0.0)
+    app = open_app(root)
+    app = replace(app, settings=replace(app.settings, loop=Loop(every=timedelta(milliseconds=10), warm=False)))
+    looks, stop = list[int](), threading.Event()
+
+    def unreliable(folder: Path) -> str:
+        looks.append(1)
+        if len(looks) == 2:
+            raise OSError("input/output error")
+        if len(looks) == 4:
+            stop.set()
+        return code_digest(folder)
+
+    monkeypatch.setattr(resident, "code_digest", unreliable)
+    follow(app, stop)
+    assert len(looks) == 4
+
+
 class Idle:
     """Durable work of a project in which nothing happens."""
 
@@ -113,12 +144,47 @@ def test_what_fails_is_told_once_tried_again_and_stops_nothing(root: Path, caplo
     assert [record.message for record in caplog.records] == ["failed", "well again"]
 
 
+def test_a_bug_in_one_part_ends_no_other_and_is_told_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    memory = Memory()
+
+    def buggy() -> None:
+        raise KeyError("a bug")
+
+    for _ in range(2):
+        attempt(memory, "sources", buggy)
+    [told] = caplog.records
+    assert told.exc_info is not None
+    assert told.__dict__["facts"] == {"part": "sources", "why": "KeyError: 'a bug'"}
+
+
+def test_an_event_whose_chain_fails_waits_and_the_turn_goes_on(root: Path) -> None:
+    class Away:
+        """Durable work whose store is away."""
+
+        tried = 0
+
+        def run(self, workflow_id: str, name: str, *args: object) -> None:
+            self.tried += 1
+            raise Unavailable("the store is gone")
+
+    (root / "ecluse.toml").write_text("")  # a clock of data has no time without any
+    app, memory, durable = open_app(root), Memory(), Away()
+    project, settings = app.project, replace(app.settings, loop=Loop(warm=False))
+    asked = Event("trigger.raised", datetime(2024, 1, 1, tzinfo=UTC), "ana", "churn", evidence={"trigger": "manual"})
+    app.world.state.append(asked)
+    for _ in range(3):
+        step(app.world, project, settings, durable, [], memory)
+    assert durable.tried == 1
+    assert memory.troubles == {}
+    assert [each.attempts for each in memory.chains.put_off.values()] == [1]
+
+
 def test_training_processes_are_made_ready_after_a_release_not_beside_it(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app, warmed = open_app(root), []
     told = [LedgerRow(1, Event("version.promoted", datetime(2024, 1, 1, tzinfo=UTC), "loop", "churn", 2), "", "")]
-    monkeypatch.setattr(turns, "react", lambda world, settings, durable: [told.pop()] if told else [])
+    monkeypatch.setattr(turns, "react", lambda *given: [told.pop()] if told else [])
     monkeypatch.setattr(turns, "keep_warm", lambda *given: warmed.append(len(told)))
     for expected in (0, 1):
         step(app.world, app.project, app.settings, Idle(), [], Memory())

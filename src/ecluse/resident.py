@@ -33,7 +33,7 @@ from ecluse.loop.beside import beside
 from ecluse.loop.child import Child, dismiss
 from ecluse.loop.mirror_names import LOOK_SECONDS, look_at_names
 from ecluse.loop.named import check_named
-from ecluse.loop.resident import Memory, step
+from ecluse.loop.resident import Memory, attempt, step
 from ecluse.loop.runner import WORK, handle
 from ecluse.loop.settle import next_due, settle_all
 from ecluse.loop.sources import check_sources
@@ -43,6 +43,8 @@ GRACE_SECONDS = 4.0
 """How long a turn may go on after the stop. A training takes longer: it is begun anew, its work being durable."""
 SOURCES_SECONDS = 5.0
 """How often the project's own sources are looked at."""
+DECLARE_SECONDS = 300.0
+"""How long importing the project may take; a connection that never answers, opened at import, would stop the loop."""
 RESTORE_SECONDS = 60.0
 """How often the mirror is asked to put a moved alias back: a run of it costs seconds, and may fail."""
 _log = logging.getLogger("ecluse.resident")
@@ -117,10 +119,10 @@ def follow(app: App, stop: threading.Event) -> None:
         drops = open_drops(app.root, app.home / "arriving", settings.sources.values())
         _log.info("following", extra={"facts": {"pid": os.getpid(), "sources": sorted(settings.sources)}})
         while not stop.is_set():
-            declared.refresh()
+            attempt(memory, "declaration", declared.refresh)
             if step(world, declared.project, settings, durable, warm, memory, drops):
                 finishing.asked = True
-            finishing.look()
+            attempt(memory, "finish", finishing.look)
             stop.wait(settings.loop.every.total_seconds())
     _log.info("stopped", extra={"facts": {"pid": os.getpid()}})
 
@@ -191,7 +193,7 @@ class Declared:
         self.looked, code = time.monotonic(), code_digest(self.app.root)
         if code == self.code:
             return
-        self.code, remembered = code, self._remembered()
+        remembered = self._remembered()
         try:
             if remembered is None or remembered.code != code:
                 _declare(self.app)
@@ -202,9 +204,10 @@ class Declared:
         except DeclarationError as error:
             if self.known is None:
                 raise
+            self.code = code  # looked at again when it is mended
             _log.error("declaration", extra={"facts": {"why": str(error)}})
             return
-        self.known = remembered
+        self.known, self.code = remembered, code
 
     def _remembered(self) -> Project | None:
         stored = self.app.world.state.declaration()
@@ -212,7 +215,12 @@ class Declared:
 
 
 def _declare(app: App) -> None:
-    done = subprocess.run(_command(app, "--declare"), capture_output=True, text=True, check=False, cwd=app.root)
+    command, limit = _command(app, "--declare"), DECLARE_SECONDS
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=app.root, timeout=limit)
+    except subprocess.TimeoutExpired:
+        cure = "connect and compute in functions, not at import"
+        raise DeclarationError(f"importing it took longer than {limit:g} s", where="project.py", cure=cure) from None
     if done.returncode:
         said = done.stderr.strip().splitlines()
         why = said[-1].removeprefix("error: ") if said else f"code {done.returncode}"

@@ -53,6 +53,7 @@ def test_a_model_has_its_own_numbers() -> None:
         ({"gates": {"non_regression": {"may_lose": 0.1, "must_gain": 0.1}}}, "both may_lose and must_gain", "keep one"),
         ({"prod": {"serving": {"prt": 1}}}, "serving.prt", "did you mean `port`"),
         ({"models": {"churn": {"serving": {"port": 1}}}}, "models.churn.serving", "model tables"),
+        ({"triggers": {"training_timeout": "0d"}}, "training_timeout", "6h"),
         ({"profile": "x"}, "profile", ""),
         ({"gates": 3}, "gates", "a table"),
     ],

@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -78,3 +78,32 @@ def test_an_order_to_a_dead_child_is_no_error_yet(tmp_path: Path) -> None:
     give(child, _order(tmp_path))
     assert wait_for(child).code == -9
     assert isinstance(child.process, subprocess.Popen)
+
+
+def test_a_training_that_takes_too_long_is_ended_with_all_it_began(tmp_path: Path) -> None:
+    hang = "import pathlib, subprocess, time\n"
+    hang += "begun = subprocess.Popen(['sleep', '600'])\n"
+    hang += "pathlib.Path('new').write_text(str(begun.pid))\npathlib.Path('new').rename('begun')\ntime.sleep(600)\n"
+    (tmp_path / "project.py").write_text(hang)
+    child = spawn(tmp_path)
+    give(child, _order(tmp_path))
+    while not (tmp_path / "begun").exists():
+        assert child.process.poll() is None
+        time.sleep(0.02)
+    ended = wait_for(child, timedelta(seconds=0.1))
+    assert ended.code == -9
+    assert ended.why.endswith("and was ended")
+    if Path("/proc/self/task").exists():
+        assert not _lives(int((tmp_path / "begun").read_text()))
+
+
+def _lives(pid: int) -> bool:
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "Z":
+                return False
+        except OSError:
+            return False
+        time.sleep(0.02)
+    return True

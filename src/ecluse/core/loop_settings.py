@@ -107,7 +107,8 @@ class Triggers:
     ``debounce``: wait so long after the first cause, and act once for all; ``hysteresis``: breached windows in a row before one counts;
     ``cool_down`` after a retraining began; at most ``per_day`` retrainings begun and ``compute_minutes`` trained in any 24 hours (0: no limit).
     After refused candidates drift and performance wait for the cool-down doubled with each in a row, up to ``refused_most`` (0: never).
-    A training that failed is tried again after ``backoff``, doubled each time up to ``backoff_most``, and given up after ``attempts``.
+    A training that failed is tried again after ``backoff``, doubled each time up to ``backoff_most``, and given up after ``attempts``;
+    one that takes longer than ``training_timeout`` is ended and has failed.
     """
 
     on: tuple[str, ...] = TRIGGERS
@@ -124,6 +125,7 @@ class Triggers:
     attempts: int = 3
     backoff: timedelta = timedelta(minutes=10)
     backoff_most: timedelta = timedelta(hours=6)
+    training_timeout: timedelta = timedelta(hours=6)
 
     def __post_init__(self) -> None:
         if unknown := set(self.on) - set(TRIGGERS):
@@ -135,6 +137,8 @@ class Triggers:
             raise DeclarationError(
                 "per_day, attempts and hysteresis begin at 1", cure='`on = ["manual"]` acts on nothing else'
             )
+        if self.training_timeout <= timedelta(0):
+            raise DeclarationError("training_timeout of no time", cure='write it like "6h"')
 
 
 ROLE = "role:"

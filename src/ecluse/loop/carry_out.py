@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from ecluse.core.errors import Conflict, Corrupt, NotAllowed, NotFound
+from ecluse.core.errors import Conflict, Corrupt, NotAllowed, NotFound, Unavailable
 from ecluse.core.event import Event, LedgerRow
 from ecluse.core.failpoint import failpoint
 from ecluse.core.instants import format_instant, parse_instant
 from ecluse.core.ports import Step, World
 from ecluse.core.project import Project
 from ecluse.core.settings import Settings
-from ecluse.loop.child import Child, Ended, Order, dismiss, give, spawn, wait_for
+from ecluse.loop.child import Child, Order, dismiss, give, spawn, wait_for
 from ecluse.loop.commands import Alert, Command, Gate, Promote, Retrain
 from ecluse.loop.gate import gate
 from ecluse.loop.pause import stop_if_paused
@@ -102,7 +102,7 @@ def _train(hands: Hands, command: Retrain, moment: datetime) -> dict[str, Any]:
         failpoint("train.recorded")
         if second is None or row.event.kind != "run.finished":
             return {"event": row.sequence, "reproduced": None}
-        again = wait_for(second)
+        again = wait_for(second, settings.for_model(command.model).triggers.training_timeout)
         stop_if_paused(world)
         return {"event": row.sequence, "reproduced": again.answer.get("bundle") == row.event.evidence.get("bundle")}
     finally:
@@ -118,7 +118,10 @@ def _begin(hands: Hands, order: Order) -> Child:
 
 
 def _trained(hands: Hands, command: Retrain, order: Order) -> LedgerRow:
-    """The fact the training told; found when it was told before this process was killed, told here when it died without a word."""
+    """The fact the training told; found when it was told before this process was killed, told here when it died without a word.
+
+    A training that could not reach what it needs has failed like another: the guard rails say when the next begins, and call a person.
+    """
 
     def told() -> LedgerRow | None:
         return find(hands.world, command.cause, hands.actor, command.model, "run.finished", "run.failed")
@@ -127,13 +130,16 @@ def _trained(hands: Hands, command: Retrain, order: Order) -> LedgerRow:
         return row
     child = _begin(hands, order)
     failpoint("train.begun")
-    ended = wait_for(child)
+    try:
+        why = wait_for(child, hands.settings.for_model(command.model).triggers.training_timeout).why
+    except Unavailable as error:
+        why = str(error)
     stop_if_paused(hands.world)  # then it did not fail: it was ended
-    return told() or _tell_failure(hands, command, ended)
+    return told() or _tell_failure(hands, command, why)
 
 
-def _tell_failure(hands: Hands, command: Retrain, ended: Ended) -> LedgerRow:
-    event = Event("run.failed", hands.world.clock.now(), hands.actor, command.model, reason=ended.why)
+def _tell_failure(hands: Hands, command: Retrain, why: str) -> LedgerRow:
+    event = Event("run.failed", hands.world.clock.now(), hands.actor, command.model, reason=why)
     return hands.world.state.append(event)
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
 from ecluse.core.errors import Unavailable
-from ecluse.core.instants import format_instant
+from ecluse.core.instants import format_duration, format_instant
 from ecluse.core.model import Scalar
 
 UNAVAILABLE = Unavailable.exit_code
@@ -103,10 +104,15 @@ def give(child: Child, order: Order) -> None:
         child.process.stdin.flush()
 
 
-def wait_for(child: Child) -> Ended:
-    """The end of a child. Raises Unavailable when it could not reach what it needs, so that it is tried again."""
+def wait_for(child: Child, limit: timedelta | None = None) -> Ended:
+    """The end of a child; one that takes longer than ``limit`` is ended. Raises Unavailable when it could not reach what it needs."""
+    late = ""
     try:
-        code = child.process.wait()
+        try:
+            code = child.process.wait(None if limit is None else limit.total_seconds())
+        except subprocess.TimeoutExpired:
+            late = f"it took longer than {format_duration(limit or timedelta())} and was ended"
+            code = end(child)
         child.out.seek(0)
         child.err.seek(0)
         out, err = child.out.read(), child.err.read().decode(errors="replace").strip().splitlines()
@@ -116,7 +122,7 @@ def wait_for(child: Child) -> Ended:
         answer = json.loads(out)
     except ValueError:
         answer = {}
-    ended = Ended(code, answer if isinstance(answer, dict) else {}, err[-1] if err else "")
+    ended = Ended(code, answer if isinstance(answer, dict) else {}, late or (err[-1] if err else ""))
     if ended.code == UNAVAILABLE:
         raise Unavailable(ended.why, where="training process")
     return ended
@@ -124,9 +130,31 @@ def wait_for(child: Child) -> Ended:
 
 def dismiss(child: Child) -> None:
     """End a child, if it has not ended, and let go of it; again is harmless."""
-    child.process.kill()
-    child.process.wait()
+    end(child)
     for file in (child.process.stdin, child.out, child.err):
         if file is not None:
             with contextlib.suppress(BrokenPipeError):
                 file.close()
+
+
+def end(child: Child) -> int:
+    """Kill a child with all it began, unless it has ended, and return how it ended.
+
+    It has no process group of its own: a Ctrl-C at the terminal must reach it, so what it began is looked up.
+    """
+    begun = _begun_by(child.process.pid) if child.process.poll() is None else []
+    child.process.kill()
+    for pid in begun:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    return child.process.wait()
+
+
+def _begun_by(pid: int) -> list[int]:
+    """The processes that one began, and those that these did. Where the system does not tell (it is not Linux): none."""
+    found: list[int] = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # it has ended
+            for each in map(int, file.read_text().split()):
+                found += [each, *_begun_by(each)]
+    return found

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ecluse.core.errors import EcluseError
 from ecluse.core.lease import Lease
 from ecluse.core.ports import World
-from ecluse.loop.child import Child
+from ecluse.loop.child import Child, end
 from ecluse.loop.pause import paused
 
 LOOK_SECONDS = 1.0
@@ -35,4 +35,4 @@ def _keep(world: World, lease: Lease, running: list[Child], ended: threading.Eve
         with contextlib.suppress(EcluseError):  # a state that is away for a moment: the lease outlasts it
             if paused(world) is not None or not world.state.renew_lease(lease):
                 for child in list(running):
-                    child.process.kill()
+                    end(child)

@@ -19,7 +19,7 @@ from ecluse.core.settings import Settings
 from ecluse.core.source import Drops
 from ecluse.loop.child import Child, dismiss, spawn
 from ecluse.loop.monitor import monitor
-from ecluse.loop.runner import react
+from ecluse.loop.runner import Chains, react
 from ecluse.loop.sources import Looks, take_arrivals
 
 _log = logging.getLogger("ecluse.loop")
@@ -30,12 +30,13 @@ class Memory:
     """What one turn leaves to the next; a new process begins with an empty one and misses nothing.
 
     ``judged``: per model, when (monotonic seconds) it was last judged and the id of the last prediction then; ``troubles``: what each part
-    last failed with.
+    last failed with; ``chains``: events whose chains failed, and until when they wait.
     """
 
     looks: Looks = field(default_factory=Looks)
     judged: dict[str, tuple[float, str]] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
+    chains: Chains = field(default_factory=Chains)
 
 
 def step(
@@ -50,18 +51,18 @@ def step(
     """One turn: sources (with ``drops``), monitors that are due, then every event nobody has handled; the rows the loop added.
 
     ``durable`` must know the work ``handle`` bound to the same ``warm`` list, which is filled up again at the end of a turn that released
-    nothing. Never raises an EcluseError: what went wrong is logged, and the next turn tries again.
+    nothing. Raises nothing: what went wrong is logged, and the next turn tries again.
     """
     if drops is not None and settings.sources:
-        _attempt(memory, "sources", lambda: _arrive(world, project, settings, drops, memory))
+        attempt(memory, "sources", lambda: _arrive(world, project, settings, drops, memory))
     for model in project.models:
-        _attempt(memory, f"monitor {model.name}", lambda name=model.name: _watch(world, settings, name, memory))  # type: ignore[misc]
+        attempt(memory, f"monitor {model.name}", lambda name=model.name: _watch(world, settings, name, memory))  # type: ignore[misc]
     rows: list[LedgerRow] = []
-    _attempt(memory, "react", lambda: rows.extend(react(world, settings, durable)))
+    attempt(memory, "react", lambda: rows.extend(react(world, settings, durable, memory.chains)))
     released = any(row.event.kind == "version.promoted" for row in rows)
     # after a release the cores are for the workers that take the new version up: the next turn will do
     if settings.loop.warm and not released:
-        _attempt(memory, "warm", lambda: keep_warm(world, project, settings, warm))
+        attempt(memory, "warm", lambda: keep_warm(world, project, settings, warm))
     for row in rows:
         event = row.event
         facts = {"row": row.sequence, "model": event.model, "version": event.version, "why": event.reason}
@@ -105,16 +106,21 @@ def _newest(world: World) -> str:
     return last
 
 
-def _attempt(memory: Memory, part: str, work: Callable[[], object]) -> None:
+def attempt(memory: Memory, part: str, work: Callable[[], object]) -> None:
+    """Do a part of a turn. What goes wrong is told once, a bug with its traceback, and ends no other part."""
+    said, bug = "", None
     try:
         work()
     except NotFound as error:  # nothing there to look at yet: no trouble
         _log.debug(part, extra={"facts": {"why": str(error)}})
         return
     except EcluseError as error:
-        if memory.troubles.get(part) != str(error):
-            memory.troubles[part] = str(error)
-            _log.error("failed", extra={"facts": {"part": part, "why": str(error)}})
-        return
-    if memory.troubles.pop(part, None):
+        said = str(error)
+    except Exception as error:  # noqa: BLE001 - a bug in one part must not end the loop
+        said, bug = f"{type(error).__name__}: {error}", error
+    if said and memory.troubles.get(part) != said:
+        _log.error("failed", extra={"facts": {"part": part, "why": said}}, exc_info=bug)
+    if said:
+        memory.troubles[part] = said
+    elif memory.troubles.pop(part, None):
         _log.info("well again", extra={"facts": {"part": part}})

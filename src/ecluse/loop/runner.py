@@ -7,13 +7,14 @@ event handled twice is handled once. What was decided, and of which event, is in
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from ecluse.core.errors import Conflict, NotFound
+from ecluse.core.errors import Conflict, EcluseError, NotFound
 from ecluse.core.event import Event, LedgerRow
 from ecluse.core.failpoint import failpoint
 from ecluse.core.ports import Durable, Step, World
@@ -25,14 +26,14 @@ from ecluse.loop.carry_out import Done, Hands, actor_of, carry_out
 from ecluse.loop.child import Child, dismiss, spawn
 from ecluse.loop.commands import Command, Nothing, Retrain, Suppress, command_from_plain, command_to_plain
 from ecluse.loop.decide import KINDS, Facts, decide
-from ecluse.loop.guard import Case, guard
+from ecluse.loop.guard import Case, backoff, guard
 from ecluse.loop.incident import hold_releases
 from ecluse.loop.keep import LEASE_SECONDS, kept
 from ecluse.loop.pause import paused, stop_if_paused
 from ecluse.loop.publish import converge
 from ecluse.loop.steps import killable
 from ecluse.loop.story import story_so_far
-from ecluse.loop.triggers import trigger_of
+from ecluse.loop.triggers import origin_of, trigger_of
 
 HANDLED = "loop.handled"
 WORK = "event"
@@ -44,6 +45,23 @@ SETTLED = frozenset({"Suppress", "Wait", "Nothing"})
 """Commands that leave nothing to do."""
 
 Do = Callable[[Hands, Command, bool | None], Done]
+
+
+@dataclass(frozen=True)
+class PutOff:
+    """A chain that could not be brought to its end: why, how often in a row, and the monotonic second from which it is tried again."""
+
+    why: Exception
+    attempts: int
+    until: float
+
+
+@dataclass
+class Chains:
+    """What one look leaves to the next: events that are put off, and those behind them whose chains have ended."""
+
+    put_off: dict[int, PutOff] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)
 
 
 def unhandled(world: World) -> list[LedgerRow]:
@@ -60,50 +78,86 @@ def _look(world: World) -> tuple[list[LedgerRow], set[int]]:
     return [row for row in rows if row.event.kind in KINDS and row.sequence not in over], begun
 
 
-def react(world: World, settings: Settings, durable: Durable) -> Sequence[LedgerRow]:
+def react(world: World, settings: Settings, durable: Durable, memory: Chains | None = None) -> Sequence[LedgerRow]:
     """Handle every event nobody has handled yet, oldest first, until nothing new follows; returns the rows added on the way.
 
-    What is due by the clock or the data is raised first. A paused loop does nothing. Raises Unavailable: then what was begun goes on with
-    the next call.
+    What is due by the clock or the data is raised first. A paused loop does nothing. An event whose chain fails is put off, and the others
+    go on. A loop that stays up has a ``memory`` of until when; without it every event is tried, and in the end the first failure raised.
+    Raises Unavailable when the loop was paused halfway or the state is away: then what was begun goes on with the next call.
     """
     if paused(world) is not None:
         return []
     converge(world, settings)  # what an interrupted promotion left unpublished
     begun = newest = _newest(world)
     raise_due(world, settings)
-    seen: set[int] = set()
-    elsewhere = False
+    chains = Chains() if memory is None else memory
+    seen, left = set(chains.ended), set[int]()
     while paused(world) is None:
-        waiting, chains = _look(world)
-        fresh = [row for row in waiting if row.sequence not in seen]
+        waiting, known = _look(world)
+        # what a chain told that has not come to its end is for that chain to deal with
+        fresh = [row for row in waiting if row.sequence not in seen and origin_of(row.event) not in left]
         if not fresh:
             break
         for row in fresh:
             seen.add(row.sequence)
-            chained = row.sequence in chains or not _settled(world, settings, row)
-            elsewhere |= chained and not _followed(durable, row)
-            if not elsewhere:  # the mark stays before what another process is still at
+            chained = row.sequence in known or not _settled(world, settings, row)
+            if chained and not _followed(world, settings, durable, row, chains):
+                left.add(row.sequence)
+            if not left:  # the mark stays before what waits, and before what another process is still at
                 _mark_handled(world, row.sequence)
             if chained:
                 break  # a chain deals with later rows too: look again
         newest = _newest(world)
     else:
-        elsewhere = True
-    if not elsewhere:
+        return _told(world, begun)  # paused: the rest of the look waits
+    if not left:
         # Everything up to a row read *before* the last look: what others add meanwhile is not skipped.
         _mark_handled(world, newest)
+        chains.ended.clear()
     failpoint("react.handled")
+    if memory is None and chains.put_off:
+        raise next(iter(chains.put_off.values())).why
+    return _told(world, begun)
+
+
+def _told(world: World, begun: int) -> list[LedgerRow]:
     return [row for row in world.state.ledger(after=begun) if row.event.actor.startswith("loop")]
 
 
-def _followed(durable: Durable, row: LedgerRow) -> bool:
-    """Whether the chain of an event came to its end; not when another process holds its lease."""
+def _followed(world: World, settings: Settings, durable: Durable, row: LedgerRow, chains: Chains) -> bool:
+    """Whether the chain of an event came to its end; not when another process holds its lease, nor when it failed and is put off."""
+    before = chains.put_off.get(row.sequence)
+    if before is not None and time.monotonic() < before.until:
+        return False
     try:
         durable.run(f"{WORK}-{row.sequence}-{row.hash[:12]}", WORK, row.sequence)
     except Conflict as held:
         _log.info("left to another process", extra={"facts": {"event": row.sequence, "why": str(held)}})
         return False
+    except Exception as error:  # noqa: BLE001 - a store that is away, or a bug: neither may hold up the events behind it
+        attempts = 1 if before is None else before.attempts + 1
+        chains.put_off[row.sequence] = _put_off(world, settings, row, error, attempts)
+        return False
+    chains.put_off.pop(row.sequence, None)
+    chains.ended.add(row.sequence)
     return True
+
+
+def _put_off(world: World, settings: Settings, row: LedgerRow, why: Exception, attempts: int) -> PutOff:
+    """Until when an event waits whose chain failed for the so many-th time: as long as a failed training would. Then a person is called.
+
+    Raises Unavailable when the loop is paused, or when the state cannot be written: then it is not this chain that failed.
+    """
+    stop_if_paused(world)
+    world.state.set_meta(HANDLED, str(_mark(world)))  # changes nothing, but tells whether anything can be recorded
+    model, triggers = row.event.model, settings.for_model(row.event.model).triggers
+    wait = backoff(triggers, attempts, f"{model}/{row.sequence}").total_seconds()
+    facts = {"event": row.sequence, "model": model, "attempt": attempts, "seconds": round(wait), "why": str(why)}
+    _log.error("put off", extra={"facts": facts}, exc_info=None if isinstance(why, EcluseError) else why)
+    if attempts == triggers.attempts:
+        said = f"event {row.sequence} could not be dealt with {attempts} times, and is tried again: {why}"
+        world.state.append(Event("alert.raised", world.clock.now(), "loop", model, row.event.version, said))
+    return PutOff(why, attempts, time.monotonic() + wait)
 
 
 def _mark_handled(world: World, sequence: int) -> None:
