@@ -174,6 +174,7 @@ def test_a_fit_that_fails_leaves_one_fact_and_nothing_else(app: App) -> None:
     event = list(app.world.state.ledger())[-1].event
     assert (event.kind, event.model) == ("run.failed", "left")
     assert "failed to fit" in event.reason
+    assert event.evidence["seconds"] > 0, "it has cost its time"
     assert app.world.state.runs() == ()
     assert not list((app.home / "bundles").glob("*"))
 
@@ -188,6 +189,7 @@ def test_immature_labels_wait(app: App) -> None:
     event = list(app.world.state.ledger())[-1].event
     assert event.kind == "run.failed"
     assert "wait for labels until 2024-02-10" in event.reason
+    assert event.evidence["seconds"] > 0
     assert run_training(app, moment=MONTHS[0] + timedelta(days=10)).run is not None
 
 

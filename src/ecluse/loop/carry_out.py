@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -128,6 +129,7 @@ def _trained(hands: Hands, command: Retrain, order: Order) -> LedgerRow:
 
     if (row := told()) is not None:
         return row
+    clock = time.monotonic()
     child = _begin(hands, order)
     failpoint("train.begun")
     try:
@@ -135,12 +137,12 @@ def _trained(hands: Hands, command: Retrain, order: Order) -> LedgerRow:
     except Unavailable as error:
         why = str(error)
     stop_if_paused(hands.world)  # then it did not fail: it was ended
-    return told() or _tell_failure(hands, command, why)
+    return told() or _tell_failure(hands, command, why, time.monotonic() - clock)
 
 
-def _tell_failure(hands: Hands, command: Retrain, why: str) -> LedgerRow:
-    event = Event("run.failed", hands.world.clock.now(), hands.actor, command.model, reason=why)
-    return hands.world.state.append(event)
+def _tell_failure(hands: Hands, command: Retrain, why: str, seconds: float) -> LedgerRow:
+    now, spent = hands.world.clock.now(), {"seconds": round(seconds, 3)}
+    return hands.world.state.append(Event("run.failed", now, hands.actor, command.model, None, why, spent))
 
 
 def _alert(hands: Hands, command: Alert) -> int:

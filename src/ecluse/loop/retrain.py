@@ -76,16 +76,16 @@ def train(
     try:
         rows = labelled_rows(world, project, model, moment or started, dataset)
         if rows.frame.is_empty():
-            return _refused(world, model, actor, rows, _no_rows(model), {}, dry_run)
+            return _refused(world, model, actor, rows, _no_rows(model), {}, clock, dry_run)
         y = rows.labels.frame[Y]
         job = Job(model, settings, parameters, rows.dataset, rows.frame, y, project.code, world.root, permute_labels)
         product = make(job, world.open_scorer)
     except (InvalidInput, Unsupported) as problem:
         if not dry_run:
-            _record_failure(world, model, actor, str(problem), {"parameters": parameters})
+            _record_failure(world, model, actor, str(problem), clock, {"parameters": parameters})
         raise
     if product.bundle is None:
-        return _refused(world, model, actor, rows, product.verdict, product.rows, dry_run)
+        return _refused(world, model, actor, rows, product.verdict, product.rows, clock, dry_run)
     run = _run(world, product, product.bundle, rows, parameters, started, time.monotonic() - clock, actor)
     if not dry_run:
         _record(world, project, product, product.bundle, run, actor, model.judged_by)
@@ -188,7 +188,14 @@ def _record(
 
 
 def _refused(
-    world: World, model: Model, actor: str, rows: Labelled, verdict: Verdict, counts: Mapping[str, int], dry_run: bool
+    world: World,
+    model: Model,
+    actor: str,
+    rows: Labelled,
+    verdict: Verdict,
+    counts: Mapping[str, int],
+    clock: float,
+    dry_run: bool,
 ) -> Trained:
     """The refusal, with the wait it asks for when labels are still to come."""
     waits = rows.labels.matures if any(f.check.startswith("frame.") for f in verdict.findings if not f.passed) else None
@@ -205,7 +212,7 @@ def _refused(
             "waits_until": waits,
             "rows": dict(counts),
         }
-        _record_failure(world, model, actor, why, evidence)
+        _record_failure(world, model, actor, why, clock, evidence)
     return Trained(verdict, waits_until=waits, rows=counts)
 
 
@@ -217,8 +224,12 @@ def _no_rows(model: Model) -> Verdict:
     )
 
 
-def _record_failure(world: World, model: Model, actor: str, reason: str, evidence: Mapping[str, object]) -> None:
-    world.state.append(Event("run.failed", world.clock.now(), actor, model.name, reason=reason, evidence=evidence))
+def _record_failure(
+    world: World, model: Model, actor: str, reason: str, clock: float, evidence: Mapping[str, object]
+) -> None:
+    """With the seconds since ``clock``: the budget of compute counts them, whatever came of them."""
+    told = {**evidence, "seconds": round(time.monotonic() - clock, 3)}
+    world.state.append(Event("run.failed", world.clock.now(), actor, model.name, reason=reason, evidence=told))
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

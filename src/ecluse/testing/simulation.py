@@ -203,7 +203,8 @@ class Simulation:
     def _tell_training(self, hands: Hands, training: Training, seconds: float) -> int:
         model = training.model
         if self.random.random() < self.faults.failing:
-            failed = Event("run.failed", self.time.now(), hands.actor, model, None, "it was made to fail")
+            spent = {"seconds": seconds}
+            failed = Event("run.failed", self.time.now(), hands.actor, model, None, "it was made to fail", spent)
             return self.state.append(failed).sequence
         name = digest([self.trainings.index(training), self.seed, hands.origin])[:32]
         run = Run(name, model, self.time.now(), seconds, name, name, digest(name), {}, {}, {}, {}, 0.5, {})
