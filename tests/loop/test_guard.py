@@ -11,6 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from ecluse.core.errors import DeclarationError
 from ecluse.core.event import Event, LedgerRow
 from ecluse.core.loop_settings import TRIGGERS, Policy, Triggers
 from ecluse.loop.commands import Alert, Command, Gate, Nothing, Retrain, Suppress, Wait, command_to_plain
@@ -91,6 +92,18 @@ def test_compute_is_measured_and_the_next_is_expected_to_take_as_long() -> None:
     assert why(answer(raised(), history, Triggers(compute_minutes=10))) == "compute"
     assert why(answer(raised(), history, Triggers(compute_minutes=12))) == "Retrain"
     assert why(answer(raised(), History(), Triggers(compute_minutes=1))) == "Retrain"
+
+
+def test_the_largest_budget_of_a_day_is_kept() -> None:
+    """So many are remembered as a budget may ask about."""
+    with pytest.raises(DeclarationError, match="per_day = 201"):
+        Triggers(per_day=201)
+    begun = {"plan": {"kind": "Retrain", "reason": "x"}}
+    told = [Event("loop.decided", NOW, "loop", "churn", evidence={"origin": n, **begun}) for n in range(1, 301)]
+    history = tell(Story(), [LedgerRow(n, event, "", "") for n, event in enumerate(told, 1)]).of("churn")
+    ended = replace(history, starts=tuple(replace(start, ended=1) for start in history.starts))
+    [held] = guard([Retrain("churn", 999, "x")], Case(raised("manual"), 999, ended, Triggers(per_day=200), NOW))
+    assert why(held) == "budget"
 
 
 def test_one_breached_window_may_be_noise() -> None:

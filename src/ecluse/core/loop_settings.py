@@ -95,6 +95,8 @@ TRIGGERS = ("manual", "schedule", "new_data", "drift", "performance", "slo", "ou
 """What may set off a retraining."""
 OBJECTIVES = ("availability", "latency")
 """Objectives whose miss may be a model's own doing: no retraining empties a queue or makes features fresh."""
+MOST_PER_DAY = 200
+"""The largest ``per_day``: so many retrainings of each model are remembered, and what is forgotten cannot be held against a budget."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ class Triggers:
             )
         if self.training_timeout <= timedelta(0):
             raise DeclarationError("training_timeout of no time", cure='write it like "6h"')
+        if self.per_day > MOST_PER_DAY:
+            raise DeclarationError(f"per_day = {self.per_day}", where="triggers", cure=f"give at most {MOST_PER_DAY}")
 
 
 ROLE = "role:"

@@ -12,10 +12,8 @@ from datetime import datetime
 
 from ecluse.core.event import Event, LedgerRow
 from ecluse.core.instants import format_duration, parse_instant
-from ecluse.core.loop_settings import Triggers
+from ecluse.core.loop_settings import MOST_PER_DAY, Triggers
 
-KEPT = 200
-"""Retrainings remembered; more than any budget of a day asks about."""
 DECISIONS = ("loop.decided", "trigger.suppressed")
 
 
@@ -255,7 +253,7 @@ def _decided(history: History, row: LedgerRow, tables: Mapping[str, int]) -> His
     if kind == "Nothing":
         return _gained_nothing(history, row, origin)
     if kind == "Retrain" and all(start.origin != origin for start in history.starts):
-        starts = (*history.starts, Start(origin, row.event.time, past=history.past))[-KEPT:]
+        starts = (*history.starts, Start(origin, row.event.time, past=history.past))[-MOST_PER_DAY:]
         return replace(history, starts=starts, deferred=None, streak=0, breached=False)
     if kind == "Wait" and plan.get("until") and row.event.evidence.get("cause") == history.failed:
         history = replace(history, retry_at=parse_instant(str(plan["until"])))
