@@ -85,6 +85,26 @@ def test_a_retry_is_never_displaced_by_another_cause() -> None:
         assert later.trigger == "retry"
 
 
+def _window(first: int, last: int, *, breached: bool = True) -> list[Event]:
+    """The predictions of these minutes, one each."""
+    ends = {"first": f"2024-03-01T00:{first:02}:00Z", "last": f"2024-03-01T00:{last:02}:00Z", "rows": last - first + 1}
+    facts: dict[str, Any] = {"key": f"{first} to {last}", "window": ends, "findings": []}
+    kinds = ("monitor.judged", "drift.detected") if breached else ("monitor.judged",)
+    return [event(kind, version=1, **facts) for kind in kinds]
+
+
+def test_windows_that_share_rows_are_one_breach() -> None:
+    def streak(*windows: list[Event]) -> int:
+        return history(*(each for window in windows for each in window)).streak
+
+    assert streak(*(_window(n, n + 20) for n in range(3))) == 1
+    assert streak(*(_window(n, n + 20) for n in range(21))) == 1, "the last prediction is in both"
+    assert streak(*(_window(n, n + 20) for n in range(22))) == 2
+    assert streak(_window(0, 20), _window(10, 30, breached=False), _window(11, 31)) == 1, "a calm one between"
+    assert streak(_window(0, 9), _window(0, 18)) == 1, "of all predictions so far"
+    assert streak(_window(0, 9), _window(0, 18), _window(0, 19), _window(0, 38), _window(0, 39)) == 3, "doubled"
+
+
 def test_windows_breached_in_a_row() -> None:
     def window(name: str, breached: bool, version: int = 1) -> list[Event]:
         judged = event("monitor.judged", version=version, key=name)

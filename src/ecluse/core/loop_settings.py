@@ -106,7 +106,7 @@ class Triggers:
     ``on``: the triggers that may act. ``every``: retrain so long after the last training; ``new_rows`` / ``new_share``: when so many rows of
     the label's table arrived since the champion's training, or so large a share of those before (0: never).
     ``objectives``: those of ``[slo]`` that ask when their error budget burns too fast.
-    ``debounce``: wait so long after the first cause, and act once for all; ``hysteresis``: breached windows in a row before one counts;
+    ``debounce``: wait so long after the first cause, and act once for all; ``hysteresis``: windows in a row, of different rows, that must breach;
     ``cool_down`` after a retraining began; at most ``per_day`` retrainings begun and ``compute_minutes`` trained in any 24 hours (0: no limit).
     After refused candidates drift and performance wait for the cool-down doubled with each in a row, up to ``refused_most`` (0: never).
     A training that failed is tried again after ``backoff``, doubled each time up to ``backoff_most``, and given up after ``attempts``;

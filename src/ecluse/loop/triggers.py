@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from ecluse.core.event import Event, LedgerRow
 from ecluse.core.instants import format_duration, parse_instant
@@ -46,8 +47,8 @@ class Deferred:
 class History:
     """One model's past. ``failures`` in a row of the loop's trainings; ``failed`` the row of the newest, ``retry_at`` when the
     next attempt may begin; ``keys`` the first row of each cause;
-    ``streak`` windows breached in a row; ``past`` how far the newest window, and all truths since,
-    lie past each limit they breached; ``gated`` the row of the newest judgement, ``released`` that of the newest change of champion;
+    ``streak`` windows breached in a row, none of the rows of another, ``counted`` the last of them; ``past`` how far the newest window, and
+    all truths since, lie past each limit; ``gated`` the row of the newest judgement, ``released`` that of the newest change of champion;
     ``trained`` per run the row of its end and the rows of each table before it.
     """
 
@@ -57,6 +58,7 @@ class History:
     retry_at: datetime | None = None
     keys: Mapping[str, int] = field(default_factory=dict)
     streak: int = 0
+    counted: Mapping[str, Any] = field(default_factory=dict)
     window: str = ""
     breached: bool = False
     watched: int | None = None
@@ -243,7 +245,22 @@ def _drifted(history: History, row: LedgerRow, tables: Mapping[str, int]) -> His
     if not of_window(row.event):
         return replace(_cause(history, row), past={**history.past, **past})
     history = replace(_cause(_judged(history, row, tables), row), past=past)
-    return history if history.breached else replace(history, breached=True, streak=history.streak + 1)
+    if history.breached:
+        return history
+    history, window = replace(history, breached=True), row.event.evidence.get("window") or {}
+    if history.streak and not _apart(window, history.counted):
+        return history
+    return replace(history, streak=history.streak + 1, counted=window)
+
+
+def _apart(window: Mapping[str, Any], counted: Mapping[str, Any]) -> bool:
+    """Whether a window says something of its own: it begins after the last one counted ended (the rule of ``monitoring/trend.py``), or, a window
+    of all predictions so far, it has doubled since. One that does not say where it begins and ends counts.
+    """
+    if not {"first", "last", "rows"} <= window.keys() & counted.keys():
+        return True
+    doubled = window["first"] == counted["first"] and window["rows"] >= 2 * counted["rows"]
+    return bool(doubled or window["first"] > counted["last"])
 
 
 def _decided(history: History, row: LedgerRow, tables: Mapping[str, int]) -> History:
