@@ -9,6 +9,7 @@ from ecluse.core.loop_settings import Policy, Triggers
 from ecluse.core.settings import Settings
 from ecluse.loop.guard import backoff
 from ecluse.loop.runner import unhandled
+from ecluse.loop.triggers import LASTING, Story, tell
 from ecluse.testing.simulation import Faults, Simulation
 
 MODEL = "churn"
@@ -61,6 +62,7 @@ def broken(simulation: Simulation) -> list[str]:
         *unanswered(simulation, rows),
         *too_stubborn(simulation, rows),
         *released_twice(rows),
+        *lost(simulation, rows),
     ]
 
 
@@ -123,6 +125,26 @@ def too_stubborn(simulation: Simulation, rows: list[LedgerRow]) -> list[str]:
             found.append(f"event {row.sequence}: no back-off")
     alerts = [row for row in rows if row.event.kind == "alert.raised"]
     return found + (["it gave up without a word"] if failures >= limits.attempts and not alerts else [])
+
+
+def lost(simulation: Simulation, rows: list[LedgerRow]) -> list[str]:
+    """What nobody says again and was held back for a time is still to be asked again, where no retraining was begun since."""
+    limits, story, begun, found = simulation.settings.triggers, Story(), {row.sequence for row in starts(rows)}, []
+    waits, raised = 0, set[int]()
+    """The newest such row; what was asked again and is not answered yet."""
+    for row in rows:
+        story, facts = tell(story, [row]), row.event.evidence
+        history, why = story.of(MODEL), facts.get("why", "")
+        raised |= {row.sequence} if "deferred" in facts else set()
+        raised -= {facts.get("cause", 0)}
+        if row.sequence in begun or history.failures >= limits.attempts:
+            waits = 0
+        elif why and facts["trigger"] in LASTING and why not in ("off", "same_cause", "lease_lost"):
+            waits = row.sequence
+        if waits and not raised and history.deferred is None:
+            found.append(f"event {waits} is lost at event {row.sequence}")
+            waits = 0
+    return found
 
 
 def released_twice(rows: list[LedgerRow]) -> list[str]:

@@ -159,7 +159,7 @@ def test_a_schedule_counts_from_the_last_training(world: World, time: VirtualTim
     assert due(world, every=month) == []
 
 
-def test_new_rows_of_the_labels_table_are_counted_since_the_champions_training(world: World) -> None:
+def test_new_rows_of_the_labels_table_are_counted_since_the_last_training(world: World) -> None:
     ingested(world, 1_000)
     champion(world)
     ingested(world, 99)
@@ -189,6 +189,19 @@ def test_what_was_deferred_comes_back_when_its_time_has_come(world: World, time:
     [again] = raise_due(world, limits)
     assert again.event.evidence["trigger"] == "slo"
     assert again.event.evidence["deferred"] == rows[0].sequence
+
+
+def test_what_another_process_holds_the_lease_against_is_asked_again(world: World) -> None:
+    """It took the lease and has not told yet what it decided."""
+    durable = Remembering({WORK: lambda step, sequence: handle(world, None, SETTINGS, [], step, sequence)})  # type: ignore[arg-type]
+    lease = world.state.take_lease(f"retrain/{MODEL}", "event 99", 60.0)
+    assert lease is not None
+    ask(world, MODEL, Due("outside", "outside/77", "prices changed"), actor="outside")
+    [held] = react(world, SETTINGS, durable)
+    assert held.event.evidence["why"] == "running"
+    world.state.release_lease(lease)
+    [again] = raise_due(world, SETTINGS)
+    assert again.event.evidence["trigger"] == "outside"
 
 
 # ------------------------------------------------------------------------------------------------------------- the switch

@@ -17,7 +17,7 @@ from ecluse.core.loop_settings import TRIGGERS, Policy, Triggers
 from ecluse.loop.commands import Alert, Command, Gate, Nothing, Retrain, Suppress, Wait, command_to_plain
 from ecluse.loop.decide import Facts, decide
 from ecluse.loop.guard import DAY, RULES, Case, backoff, guard
-from ecluse.loop.triggers import Deferred, History, Start, Story, tell
+from ecluse.loop.triggers import LASTING, Deferred, History, Start, Story, due, tell
 
 NOW = datetime(2024, 2, 29, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -66,6 +66,14 @@ def test_one_at_a_time() -> None:
     assert why(answer(raised("manual"), itself)) == "Retrain", "the chain that goes on after a kill"
 
 
+def test_what_nobody_says_again_is_asked_again_when_the_retraining_under_way_has_ended() -> None:
+    busy = History(starts=(started(1, ended=0),))
+    held = {name: answer(raised(name), busy) for name in (*TRIGGERS, "retry")}
+    assert {why(command) for command in held.values()} == {"running"}
+    again = {name for name, command in held.items() if isinstance(command, Suppress) and command.again}
+    assert again == {"schedule", "new_data", "slo", "outside", "retry"}
+
+
 def test_a_cool_down_holds_for_all_but_people_and_retries() -> None:
     history = History(starts=(started(5),), streak=1)
     held = answer(raised("schedule"), history)
@@ -92,6 +100,17 @@ def test_compute_is_measured_and_the_next_is_expected_to_take_as_long() -> None:
     assert why(answer(raised(), history, Triggers(compute_minutes=10))) == "compute"
     assert why(answer(raised(), history, Triggers(compute_minutes=12))) == "Retrain"
     assert why(answer(raised(), History(), Triggers(compute_minutes=1))) == "Retrain"
+
+
+def test_a_training_that_failed_has_cost_its_time() -> None:
+    told = [
+        Event("loop.decided", NOW, "loop", evidence={"origin": 1, "plan": {"kind": "Retrain", "reason": "x"}}),
+        Event("run.failed", NOW, "loop, event 1", reason="no memory", evidence={"seconds": 3_000.0}),
+    ]
+    rows = [LedgerRow(place, replace(event, model="churn"), "", "") for place, event in enumerate(told, 2)]
+    history = tell(Story(), rows).of("churn")
+    assert why(answer(raised("manual"), history, Triggers(compute_minutes=60))) == "compute"
+    assert why(answer(raised("manual"), history, Triggers(compute_minutes=100))) == "Retrain"
 
 
 def test_the_largest_budget_of_a_day_is_kept() -> None:
@@ -185,15 +204,18 @@ def test_a_clock_set_back_neither_frees_nor_blocks_for_ever(jump: timedelta) -> 
 
 
 class CalmLoop(RuleBasedStateMachine):
-    """Random triggers, ends of trainings and clocks; decisions are made and written as the runner does. Time here is the true one."""
+    """Random triggers, ends of trainings, releases and clocks; decisions are made and written as the runner does. Time here is the true one."""
 
     rules_held = RULES
+    limits = Triggers(per_day=2)
 
     def __init__(self) -> None:
         super().__init__()
         self.story, self.true, self.offset = Story(), NOW, timedelta(0)
         self.rows: list[LedgerRow] = []
-        self.limits = Triggers(per_day=2)
+        self.champion = 1
+        self.open: dict[int, int | None] = {}
+        """What nobody says again and no retraining was begun after: its row, and the version it is about."""
         self.begun: list[tuple[datetime, str]] = []
         self.running: int | None = None
         self.jumps = 0
@@ -210,7 +232,7 @@ class CalmLoop(RuleBasedStateMachine):
 
     def decide(self, row: LedgerRow) -> None:
         case = Case(row.event, row.sequence, self.story.of("churn"), self.limits, self.now)
-        commands = guard(decide(row.event, Facts(row.sequence, champion=1), Policy()), case)
+        commands = guard(decide(row.event, Facts(row.sequence, champion=self.champion), Policy()), case)
         assert len(commands) == 1, "every trigger is answered"
         for command in commands:
             assert command.reason
@@ -220,15 +242,35 @@ class CalmLoop(RuleBasedStateMachine):
             if isinstance(command, Retrain):
                 assert self.running is None, "two at once"
                 self.running = row.sequence
+                self.open.clear()
                 self.begun.append((self.true, str(row.event.evidence.get("trigger", "drift"))))
 
     @rule(trigger=st.sampled_from([t for t in TRIGGERS if t != "drift"]), key=st.integers(0, 20))
     def asks(self, trigger: str, key: int) -> None:
-        self.decide(self.write(raised(trigger, **({} if trigger == "manual" else {"key": f"{trigger}/{key}"}))))
+        version, cause = self.champion if trigger == "slo" else None, f"{trigger}/{key}"
+        history = self.story.of("churn")
+        new = cause not in history.keys and history.failures < self.limits.attempts
+        event = raised(trigger, **({} if trigger == "manual" else {"key": cause}))
+        row = self.write(replace(event, version=version))
+        if new and trigger in LASTING:
+            self.open[row.sequence] = version
+        self.decide(row)
 
     @rule(window=st.integers(0, 50))
     def drifts(self, window: int) -> None:
-        self.decide(self.write(drifted(f"w{window}")))
+        self.decide(self.write(replace(drifted(f"w{window}"), version=self.champion)))
+
+    @rule()
+    def looks(self) -> None:
+        """As each turn of the loop begins."""
+        for each in due(self.story.of("churn"), self.limits, self.now, tables={}):
+            event = raised(each.trigger, key=each.key, deferred=each.deferred)
+            self.decide(self.write(replace(event, version=each.version)))
+
+    @rule()
+    def another_is_released(self) -> None:
+        self.champion += 1
+        self.write(Event("version.promoted", NOW, "ana", "churn", self.champion))
 
     @rule(minutes=st.integers(1, 600))
     def time_passes(self, minutes: int) -> None:
@@ -258,6 +300,26 @@ class CalmLoop(RuleBasedStateMachine):
         failures = self.story.of("churn").failures
         assert failures <= self.limits.attempts or any(trigger == "manual" for _, trigger in self.begun)
 
+    @invariant()
+    def loses_nothing(self) -> None:
+        """What nobody says again is asked again, unless it is about a version that is gone, or a person was called."""
+        history = self.story.of("churn")
+        if history.failures >= self.limits.attempts:
+            self.open.clear()
+        if any(version in (None, self.champion) for version in self.open.values()):
+            later = history.deferred
+            assert later is not None, "lost"
+            assert later.trigger in LASTING, "a monitor's, held back, is not asked again"
+            assert later.version in (None, self.champion), "asked for a version that is gone"
 
-TestCalmLoop = CalmLoop.TestCase
-TestCalmLoop.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+class PatientLoop(CalmLoop):
+    """The same with causes that wait for each other."""
+
+    limits = Triggers(per_day=2, debounce=timedelta(minutes=30), cool_down=timedelta(hours=2))
+
+
+TestCalmLoop, TestPatientLoop = CalmLoop.TestCase, PatientLoop.TestCase
+TestCalmLoop.settings = TestPatientLoop.settings = hypothesis_settings(
+    max_examples=60, stateful_step_count=40, deadline=None
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,8 +26,9 @@ def event(kind: str, hours: float = 0, actor: str = "ana", version: int | None =
 
 
 def decided(plan: str, origin: int, hours: float = 0, kind: str = "loop.decided", **more: Any) -> Event:
+    cause = more.pop("cause", origin)
     plain = {"kind": plan, "reason": "because", **more}
-    return event(kind, hours, f"loop, event {origin}", cause=origin, origin=origin, plan=plain)
+    return event(kind, hours, f"loop, event {origin}", cause=cause, origin=origin, plan=plain)
 
 
 def history(*events: Event) -> History:
@@ -83,6 +85,57 @@ def test_a_retry_is_never_displaced_by_another_cause() -> None:
         later = history(*told).deferred
         assert later is not None
         assert later.trigger == "retry"
+
+
+def _held(trigger: str, version: int | None, hours: int = 1, **more: Any) -> Event:
+    plan = {"until": f"2024-03-01T{hours:02}:00:00Z", "again": True, "trigger": trigger, "why": "debounced", **more}
+    return replace(decided("Suppress", 9, 0, "trigger.suppressed", **plan), version=version)
+
+
+def test_what_another_system_asked_does_not_end_with_the_version_it_waited_behind() -> None:
+    """Drift of version 1 and an outside event wait as one; version 1 is replaced meanwhile, and the outside event is still to be answered."""
+    for told in ([_held("drift", 1), _held("outside", None, 2)], [_held("outside", None, 2), _held("drift", 1)]):
+        [each] = due(history(*told), Triggers(), NOW + HOUR, tables={})
+        assert (each.trigger, each.version) == ("outside", None), "drift would not be asked again, held back once more"
+    [mixed] = due(history(_held("drift", 1), _held("drift", 2)), Triggers(), NOW + HOUR, tables={})
+    assert mixed.version is None
+    [same] = due(history(_held("drift", 1), _held("slo", 1)), Triggers(), NOW + HOUR, tables={})
+    assert (same.trigger, same.version) == ("slo", 1)
+
+
+def test_what_was_asked_while_a_retraining_ran_is_asked_again_when_it_has_ended() -> None:
+    told = [decided("Retrain", 1), _held("outside", None, until=None, why="running")]
+    assert due(history(*told), Triggers(), NOW + HOUR, tables={}) == []
+    ended = [*told, event("run.finished", 1, "loop, event 1", run="r")]
+    [each] = due(history(*ended), Triggers(), NOW + HOUR, tables={})
+    assert (each.trigger, each.deferred) == ("outside", 2)
+    failed = [*told, event("run.failed", 1, "loop, event 1")]
+    assert due(history(*failed), Triggers(), NOW + HOUR, tables={}) == [each]
+
+
+def test_new_rows_are_counted_from_the_newest_training_whatever_became_of_its_candidate() -> None:
+    def rows_due(told: list[Event], rows: int) -> list[str]:
+        return [each.key for each in due(history(*told), Triggers(new_rows=1_000), NOW, tables={"labels": rows})]
+
+    came = event("data.ingested", table="labels", rows=5_000)
+    told = [came, event("run.finished", run="champion"), event("version.promoted", version=1)]
+    assert rows_due(told, 5_999) == []
+    for month in range(1, 4):
+        told.append(came)
+        [key] = rows_due(told, 5_000 * (month + 1))
+        told.append(event("trigger.raised", trigger="new_data", key=key))
+        assert rows_due(told, 5_000 * (month + 1)) == [], "once for one cause"
+        origin = len(told)
+        told += [decided("Retrain", origin), event("run.finished", 0, f"loop, event {origin}", run=f"refused {month}")]
+        told.append(decided("Nothing", origin, cause=len(told)))
+        assert rows_due(told, 5_000 * (month + 1)) == []
+
+
+def test_rows_that_came_while_it_trained_are_new() -> None:
+    came = event("data.ingested", table="labels", rows=5_000)
+    told = [came, decided("Retrain", 9), came, event("run.finished", 1, "loop, event 9", run="r")]
+    [each] = due(history(*told), Triggers(new_rows=5_000), NOW, tables={"labels": 10_000})
+    assert each.trigger == "new_data"
 
 
 def _window(first: int, last: int, *, breached: bool = True) -> list[Event]:

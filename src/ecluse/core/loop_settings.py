@@ -104,7 +104,7 @@ class Triggers:
     """What sets off a retraining, and what holds it back. Times are the project's clock's.
 
     ``on``: the triggers that may act. ``every``: retrain so long after the last training; ``new_rows`` / ``new_share``: when so many rows of
-    the label's table arrived since the champion's training, or so large a share of those before (0: never).
+    the label's table arrived since the last training, or so large a share of those before (0: never).
     ``objectives``: those of ``[slo]`` that ask when their error budget burns too fast.
     ``debounce``: wait so long after the first cause, and act once for all; ``hysteresis``: windows in a row, of different rows, that must breach;
     ``cool_down`` after a retraining began; at most ``per_day`` retrainings begun and ``compute_minutes`` trained in any 24 hours (0: no limit).

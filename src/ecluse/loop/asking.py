@@ -95,11 +95,10 @@ def raise_due(world: World, settings: Settings) -> Sequence[LedgerRow]:
 def _due(world: World, settings: Settings, story: Story, model: str, now: datetime) -> list[Due]:
     triggers = settings.for_model(model).triggers
     champion = world.state.rollout(model).champion
-    run, tables = "", {}
+    tables = {}
     if champion is not None and (triggers.new_rows or triggers.new_share):
-        run = world.state.version(model, champion).run
         tables = {name: story.tables.get(name, 0) for name in _label_tables(world, model)}
-    return due(story.of(model), triggers, now, run=run, tables=tables)
+    return due(story.of(model), triggers, now, tables=tables)
 
 
 def _label_tables(world: World, model: str) -> list[str]:

@@ -60,7 +60,9 @@ class Nothing:
 @tagged
 @dataclass(frozen=True)
 class Suppress:
-    """A trigger leads to no retraining now: ``why`` names the rule, ``until`` when it ends; ``again``: the cause is looked at again then."""
+    """A trigger leads to no retraining now: ``why`` names the rule, ``until`` when it ends; ``again``: the cause is looked at again then,
+    without an ``until`` when the retraining under way has ended.
+    """
 
     model: str
     reason: str

@@ -15,11 +15,9 @@ from ecluse.core.event import Event
 from ecluse.core.instants import format_duration, format_instant
 from ecluse.core.loop_settings import Triggers
 from ecluse.loop.commands import Alert, Command, Nothing, Retrain, Suppress, Wait
-from ecluse.loop.triggers import Deferred, History, Start, key_of, of_window, origin_of, trigger_of
+from ecluse.loop.triggers import LASTING, Deferred, History, Start, key_of, of_window, origin_of, trigger_of
 
 DAY = timedelta(days=1)
-_LASTING = ("schedule", "new_data", "slo", "outside", "retry")
-"""Triggers that nobody raises again: held back for a time, they are looked at again when it is over. A monitor speaks up by itself."""
 WORSE = 4.0
 """So many times as far past its limit as when a candidate was refused, a breach is another one."""
 _URGENT = ("manual", "retry")
@@ -114,11 +112,12 @@ def _same_cause(case: Case) -> Suppress | None:
 
 
 def _running(case: Case) -> Suppress | None:
-    """The retraining under way answers it; whatever is still so afterwards is said again."""
+    """The retraining under way may know nothing of it: what nobody says again is asked again when that has ended."""
     running = case.history.running
     if running is None or running.origin == case.sequence:
         return None
-    return _no(case, "running", f"a retraining runs already, of event {running.origin}")
+    said = f"a retraining runs already, of event {running.origin}"
+    return _no(case, "running", said, again=case.trigger in LASTING)
 
 
 def _failing(case: Case) -> Suppress | None:
@@ -146,7 +145,7 @@ def _debounced(case: Case) -> Suppress | None:
     if not wait or case.trigger in _URGENT or "deferred" in case.event.evidence:
         return None
     later: Deferred | None = case.history.deferred
-    until = case.now + wait if later is None else min(later.until, case.now + wait)
+    until = case.now + wait if later is None or later.until is None else min(later.until, case.now + wait)
     return _no(case, "debounced", f"{case.event.reason} (waits for others until {format_instant(until)})", until, True)
 
 
@@ -201,7 +200,7 @@ def _compute(case: Case) -> Suppress | None:
 
 
 def _no(case: Case, why: str, reason: str, until: datetime | None = None, again: bool | None = None) -> Suppress:
-    again = until is not None and case.trigger in _LASTING if again is None else again
+    again = until is not None and case.trigger in LASTING if again is None else again
     return Suppress(case.event.model, reason, why, case.trigger, until, again)
 
 

@@ -33,7 +33,7 @@ from ecluse.loop.pause import paused, stop_if_paused
 from ecluse.loop.publish import converge
 from ecluse.loop.steps import killable
 from ecluse.loop.story import story_so_far
-from ecluse.loop.triggers import origin_of, trigger_of
+from ecluse.loop.triggers import LASTING, origin_of, trigger_of
 
 HANDLED = "loop.handled"
 WORK = "event"
@@ -282,8 +282,9 @@ def _refuse(hands: Hands, cause: int, why: str) -> int:
 
 
 def _give_way(world: World, row: LedgerRow, why: str, reason: str) -> None:
-    event = row.event
-    _write(world, row, row.sequence, Suppress(event.model, reason, why, trigger_of(event)), event.version)
+    event, trigger = row.event, trigger_of(row.event)
+    again = why == "running" and trigger in LASTING
+    _write(world, row, row.sequence, Suppress(event.model, reason, why, trigger, again=again), event.version)
 
 
 def _write(world: World, row: LedgerRow, origin: int, command: Command, version: int | None) -> int:

@@ -16,12 +16,14 @@ from ecluse.core.instants import format_duration, parse_instant
 from ecluse.core.loop_settings import MOST_PER_DAY, Triggers
 
 DECISIONS = ("loop.decided", "trigger.suppressed")
+LASTING = ("schedule", "new_data", "slo", "outside", "retry")
+"""Triggers that nobody raises again: held back for a time, they are looked at again when it is over. A monitor speaks up by itself."""
 
 
 @dataclass(frozen=True)
 class Start:
     """A retraining that was decided: by the chain of event ``origin``, at ``time``; ``seconds`` it trained, once it has ``ended`` (by that row).
-    ``past`` are the limits passed by then; what it made was ``refused`` by that row (0: it was not).
+    ``past`` are the limits passed by then; what it made was ``refused`` by that row (0: it was not). ``tables``: rows each was given by then.
     """
 
     origin: int
@@ -30,14 +32,17 @@ class Start:
     ended: int = 0
     past: Mapping[str, float] = field(default_factory=dict)
     refused: int = 0
+    tables: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Deferred:
-    """A cause that is to be looked at again at ``until``: ``cause`` is the row that said so, ``trigger`` what asks then."""
+    """A cause that is to be looked at again at ``until`` (None: when the retraining under way has ended): ``cause`` is the row that said so,
+    ``trigger`` what asks then.
+    """
 
     cause: int
-    until: datetime
+    until: datetime | None
     trigger: str
     reason: str
     version: int | None = None
@@ -49,7 +54,7 @@ class History:
     next attempt may begin; ``keys`` the first row of each cause;
     ``streak`` windows breached in a row, none of the rows of another, ``counted`` the last of them; ``past`` how far the newest window, and
     all truths since, lie past each limit; ``gated`` the row of the newest judgement, ``released`` that of the newest change of champion;
-    ``trained`` per run the row of its end and the rows of each table before it.
+    ``trained`` the rows each table had been given when the newest training began, which ended at ``trained_at`` by row ``trained_by``.
     """
 
     starts: tuple[Start, ...] = ()
@@ -66,7 +71,7 @@ class History:
     gated: int = 0
     released: int = 0
     deferred: Deferred | None = None
-    trained: Mapping[str, tuple[int, Mapping[str, int]]] = field(default_factory=dict)
+    trained: Mapping[str, int] = field(default_factory=dict)
     trained_at: datetime | None = None
     trained_by: int = 0
 
@@ -168,20 +173,20 @@ class Due:
     version: int | None = None
 
 
-def due(history: History, triggers: Triggers, now: datetime, *, run: str = "", tables: Mapping[str, int]) -> list[Due]:
-    """The triggers to raise now: what was deferred until now, the schedule, and data that is new since the champion's ``run``.
+def due(history: History, triggers: Triggers, now: datetime, *, tables: Mapping[str, int]) -> list[Due]:
+    """The triggers to raise now: what was deferred until now, the schedule, and data that is new since the newest training.
 
     ``tables``: rows each table of the model's labels was given by now. Nothing is due while a retraining runs, nor twice for one cause.
     """
     if history.running is not None:
         return []
-    found = [*_deferred(history, now), *_scheduled(history, triggers, now), *_grown(history, triggers, run, tables)]
+    found = [*_deferred(history, now), *_scheduled(history, triggers, now), *_grown(history, triggers, tables)]
     return [each for each in found if each.key not in history.keys]
 
 
 def _deferred(history: History, now: datetime) -> list[Due]:
     later = history.deferred
-    if later is None or now < later.until:
+    if later is None or (later.until is not None and now < later.until):
         return []
     return [Due(later.trigger, f"deferred/{later.cause}", later.reason, later.cause, later.version)]
 
@@ -193,13 +198,14 @@ def _scheduled(history: History, triggers: Triggers, now: datetime) -> list[Due]
     return [Due("schedule", f"schedule/{history.trained_by}", f"trained {format_duration(now - last)} ago")]
 
 
-def _grown(history: History, triggers: Triggers, run: str, tables: Mapping[str, int]) -> list[Due]:
-    if run not in history.trained:
+def _grown(history: History, triggers: Triggers, tables: Mapping[str, int]) -> list[Due]:
+    """A training whose candidate was refused counts too: it knew these rows, and the rows after it are another cause."""
+    since = history.trained_by
+    if not since:
         return []
-    since, before = history.trained[run]
     found = []
     for name, rows in tables.items():
-        had = before.get(name, 0)
+        had = history.trained.get(name, 0)
         more = rows - had
         enough = bool(triggers.new_rows) and more >= triggers.new_rows
         enough |= bool(triggers.new_share) and had > 0 and more / had >= triggers.new_share
@@ -270,7 +276,8 @@ def _decided(history: History, row: LedgerRow, tables: Mapping[str, int]) -> His
     if kind == "Nothing":
         return _gained_nothing(history, row, origin)
     if kind == "Retrain" and all(start.origin != origin for start in history.starts):
-        starts = (*history.starts, Start(origin, row.event.time, past=history.past))[-MOST_PER_DAY:]
+        start = Start(origin, row.event.time, past=history.past, tables=dict(tables))
+        starts = (*history.starts, start)[-MOST_PER_DAY:]
         return replace(history, starts=starts, deferred=None, streak=0, breached=False)
     if kind == "Wait" and plan.get("until") and row.event.evidence.get("cause") == history.failed:
         history = replace(history, retry_at=parse_instant(str(plan["until"])))
@@ -298,17 +305,27 @@ def _released(history: History, row: LedgerRow, tables: Mapping[str, int]) -> Hi
 
 
 def _later(history: History, row: LedgerRow, plan: Mapping[str, object]) -> Deferred | None:
-    """What is to be looked at again: the earliest of what was deferred already and what this decision defers, a retry before all."""
+    """What is to be looked at again: what was deferred already and what this decision defers, as one."""
     until, before = plan.get("until"), history.deferred
-    again = plan.get("again") or (plan.get("kind") == "Wait" and row.event.evidence.get("cause") == history.failed)
-    if not until or not again:
+    retry = plan.get("kind") == "Wait" and bool(until) and row.event.evidence.get("cause") == history.failed
+    if not plan.get("again") and not retry:
         return before
-    trigger = str(plan.get("trigger") or "retry")
-    said = str(plan["reason"]) if plan["kind"] == "Wait" else f"asked before and held back: {plan['reason']}"
-    later = Deferred(row.sequence, parse_instant(str(until)), trigger, said, row.event.version)
-    if before is None or trigger == "retry":
-        return later  # a retry answers every other cause too
-    return before if before.trigger == "retry" or before.until <= later.until else later
+    trigger = "retry" if retry else str(plan["trigger"])
+    said = str(plan["reason"]) if retry else f"asked before and held back: {plan['reason']}"
+    at = parse_instant(str(until)) if until else None
+    later = Deferred(row.sequence, at, trigger, said, row.event.version)
+    return later if before is None else _merged(before, later)
+
+
+def _merged(before: Deferred, later: Deferred) -> Deferred:
+    """One for both, so that none is lost: at the earlier time, and in the name of the one that holds longer. A retry answers every other cause too;
+    what a monitor would say again, and what is about one version, goes behind what nobody says again, and what is about none.
+    """
+    if "retry" in (before.trigger, later.trigger):
+        return later if later.trigger == "retry" else before
+    holds = max(before, later, key=lambda each: (each.trigger in LASTING, each.version is None))
+    until = None if before.until is None or later.until is None else min(before.until, later.until)
+    return replace(holds, until=until, version=before.version if before.version == later.version else None)
 
 
 def _clamped(history: History, now: datetime) -> History:
@@ -321,10 +338,11 @@ def _clamped(history: History, now: datetime) -> History:
 
 
 def _finished(history: History, row: LedgerRow, tables: Mapping[str, int]) -> History:
-    run, event = str(row.event.evidence.get("run", "")), row.event
+    event, origin = row.event, origin_of(row.event)
     history = _ended(history, row, float(event.evidence.get("seconds", 0.0)))
-    trained = {**history.trained, run: (row.sequence, dict(tables))}
-    return replace(history, failures=0, trained=trained, trained_at=event.time, trained_by=row.sequence)
+    # What came while it trained, it did not see; when a person's own training began, nobody told.
+    known = next((start.tables for start in history.starts if start.origin == origin), dict(tables))
+    return replace(history, failures=0, trained=known, trained_at=event.time, trained_by=row.sequence)
 
 
 def _failed(history: History, row: LedgerRow, tables: Mapping[str, int]) -> History:
