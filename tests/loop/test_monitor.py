@@ -38,6 +38,7 @@ from ecluse.loop.outcomes import outcomes
 from ecluse.loop.promote import promote
 from ecluse.loop.register import register
 from ecluse.loop.stretch import look
+from ecluse.loop.triggers import Story, tell
 from ecluse.stats.reference import describe
 
 USER = Entity("user_id")
@@ -137,6 +138,15 @@ def test_the_newest_reports_of_a_version_are_kept(served: Served, monkeypatch: p
     with pytest.raises(NotFound):
         served.world.bundles.read_beside(bundle, names[0])
     assert len(served.told("monitor.judged")) == 3
+
+
+def test_windows_that_share_predictions_are_one_breach_to_hysteresis(served: Served) -> None:
+    streaks = []
+    for seed, (rows, day) in enumerate([(300, "2024-01-31"), (100, "2024-02-01"), (400, "2024-02-02")], 2):
+        served.traffic(rows, at=day, seed=seed, shift=1.0)
+        assert served.monitor(last=300).verdict.breached
+        streaks.append(tell(Story(), served.world.state.ledger()).of("churn").streak)
+    assert streaks == [1, 1, 2]
 
 
 def test_a_breach_is_one_event_a_window(served: Served) -> None:
