@@ -6,7 +6,7 @@ import itertools
 from datetime import timedelta
 
 import pytest
-from tests.acceptance.storms import BEGAN, MODEL, SETTINGS, at_once, released_twice, starts, storm, unanswered
+from tests.acceptance.storms import BEGAN, MODEL, SETTINGS, at_once, lost, released_twice, starts, storm, unanswered
 
 from ecluse.core.event import Event, broken_at
 from ecluse.loop import guard
@@ -29,7 +29,8 @@ def too_soon(simulation: Simulation) -> list[str]:
 def broken(simulation: Simulation) -> list[str]:
     rows = list(simulation.state.ledger())
     chain = [] if broken_at(rows) is None else ["the ledger's order is not its sequence"]
-    return too_soon(simulation) + at_once(simulation) + unanswered(simulation, rows) + released_twice(rows) + chain
+    found = at_once(simulation) + unanswered(simulation, rows) + released_twice(rows) + lost(simulation, rows)
+    return too_soon(simulation) + found + chain
 
 
 def hold(seeds: range, triggers: int) -> None:
