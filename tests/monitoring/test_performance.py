@@ -130,10 +130,10 @@ def judged(rng: np.random.Generator, rows: int, shift: float) -> Finding:
 
 @pytest.mark.parametrize(("rows", "windows"), [(200, 200), (1_000, 100), (10_000, 10)])
 def test_a_good_model_is_called_bad_no_more_often_than_the_interval_says(rows: int, windows: int) -> None:
-    """A true AUC of 0.75 over the floor of 0.72: of a 95 % interval one end is off in one window of forty."""
+    """A true AUC of 0.75 over the floor of 0.72: of a 90 % interval one end is off in one window of twenty."""
     rng = np.random.default_rng(rows)
     found = [judged(rng, rows, 0.954) for _ in range(windows)]
-    assert sum(each.outcome is Outcome.FAILED for each in found) <= 0.025 * windows
+    assert sum(each.outcome is Outcome.FAILED for each in found) <= 0.05 * windows
 
 
 def test_a_bad_model_is_found() -> None:

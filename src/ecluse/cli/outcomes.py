@@ -87,7 +87,7 @@ def _parts(report: OutcomesReport) -> str:
         ]
         for metric, (low, high) in known.intervals.items()
     ]
-    return table(["version", "of", "with truth", "metric", "realised", "95 %"], rows) if rows else ""
+    return table(["version", "of", "with truth", "metric", "realised", "90 %"], rows) if rows else ""
 
 
 def _estimated(report: OutcomesReport) -> str:

@@ -84,7 +84,6 @@ def prequential(
     *,
     window: timedelta = timedelta(days=1),
     warm_up: int = 5,
-    tolerance: float = 0.02,
     every: bool = True,
     durable: bool = False,
     say: Callable[[Window], None] = lambda window: None,
@@ -92,7 +91,7 @@ def prequential(
     """Run the stream in ``root`` (a project like ``examples/stream``) through the loop. Its state must be new.
 
     The first ``warm_up`` windows train version 1; its AUC on folds of the rows it was trained on (more of them than are held out, so that the
-    limit is no accident) less ``tolerance`` becomes the limit of realised performance, unless ecluse.toml declares one. ``every``: also train
+    limit is no accident) becomes the limit of realised performance, unless ecluse.toml declares one. ``every``: also train
     with every window, to compare. ``durable``: retrain as ``ecluse loop run`` does, in processes and on DBOS; otherwise the same chains run
     within this process. Raises InvalidInput for too short a stream.
     """
@@ -104,7 +103,7 @@ def prequential(
     model = project.models[0].name
     for part in parts[:warm_up]:
         _ingest(app, part)
-    first, limit = _release_first(app, model, tolerance)
+    first, limit = _release_first(app, model)
     app = open_app(root, flags={"monitoring": {"performance": {"roc_auc": limit}}})
     told: list[Window] = []
     server = Server.start(app, free_port())
@@ -205,7 +204,7 @@ def _carry_out(app: App, hands: Hands, command: Command, reproduced: bool | None
     return Done(None if row is None else row.sequence)
 
 
-def _release_first(app: App, model: str, tolerance: float) -> tuple[Bundle, float]:
+def _release_first(app: App, model: str) -> tuple[Bundle, float]:
     """Version 1 by the same gates as any other, and the least AUC it is to keep."""
     trained = app.train(model)
     if trained.run is None:
@@ -214,7 +213,7 @@ def _release_first(app: App, model: str, tolerance: float) -> tuple[Bundle, floa
     app.gate(model, version.number)
     app.promote(model, version.number, reason="the first")
     declared = app.settings.for_model(model).monitoring.performance.get("roc_auc")
-    limit = declared if declared is not None else _expected(app, model) - tolerance
+    limit = declared if declared is not None else _expected(app, model)
     return app.world.bundles.get(version.bundle), limit
 
 

@@ -24,6 +24,9 @@ from ecluse.stats.mean_shift import mean_shift, mean_shift_noise
 from ecluse.stats.reference import CategoryReference, FeatureReference
 
 _ROUNDS = 200
+_CONFIDENCE = (
+    0.9  # of an interval: a limit is missed on one side, with a chance of one in twenty where it is just reached
+)
 _SIGMAS = 3.29  # a move of the target that unmoved data show once in a thousand windows is not believed
 
 
@@ -58,7 +61,7 @@ class Joined:
 @dataclass(frozen=True)
 class Realised:
     """Of one version: predictions ``joined`` with a truth, those ``waiting`` for one, metrics over the joined (undefined ones left out), and
-    for those asked for the ends of their 95 % interval.
+    for those asked for the ends of their 90 % interval: beyond either end is one chance in twenty.
     """
 
     joined: int
@@ -127,7 +130,7 @@ def realised(
     ends = {}
     for name in sorted(set(intervals) & set(metrics)):
         function = metric_of(task, name).closed(threshold=threshold, costs=money)
-        interval = bootstrap(function, y, scores, rounds=_ROUNDS, groups=np.array(groups))
+        interval = bootstrap(function, y, scores, rounds=_ROUNDS, confidence=_CONFIDENCE, groups=np.array(groups))
         if np.isfinite(interval.low):
             ends[name] = (interval.low, interval.high)
     return Realised(len(joined.records), joined.waiting, metrics, ends)
@@ -242,7 +245,7 @@ def _believed(found: Finding, name: str, of: Realised, limit: float) -> Finding:
     if name not in of.intervals:
         return replace(found, why=f"{found.why} (by the estimate alone: it has no interval)")
     low, high = of.intervals[name]
-    why = f"{found.why} (95 % interval {low:.4g} to {high:.4g})"
+    why = f"{found.why} (90 % interval {low:.4g} to {high:.4g})"
     if max(of.metrics[name], high) < limit or min(of.metrics[name], low) > limit:
         return replace(found, why=why)
     return replace(found, outcome=Outcome.INCONCLUSIVE, why=f"{why}, which may be luck")
