@@ -27,7 +27,7 @@ MORE = """
 every = "1h"              # windows are not what this is about
 settle = "{settle}"
 min_outcomes = 60
-performance = {{ roc_auc = 0.7 }}
+performance = {{ roc_auc = 0.8 }}  # the good have 0.90; the bad one 0.675 by the luck of its shuffle, which is no proof against 0.7
 [rollback]
 on = [{on}]
 [loop]
