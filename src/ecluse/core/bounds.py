@@ -56,9 +56,6 @@ LEAST = {
     "retention.archived": 0,
     "retention.runs": 0,
     "retention.rollback": 0,
-    "control.port": 0,
-    "control.max_body_bytes": 1,
-    "control.max_in_flight": 1,
     "rollback.output_psi": 0,
 }
 ABOVE_ZERO = (
@@ -75,7 +72,6 @@ ABOVE_ZERO = (
     "rollback.within",
 )
 SHARES = ("training.frame.missing", "threshold.value", "monitoring.drift_share", "monitoring.segment_share")
-PORTS = ("serving.port", "control.port")
 MOST_PORT = 65_535
 
 
@@ -97,9 +93,8 @@ def _beyond(settings: object) -> Iterator[tuple[str, object, str]]:
     for key in SHARES:
         if not 0 <= (value := attrgetter(key)(settings)) <= 1:
             yield key, value, "give a share from 0 to 1"
-    for key in PORTS:
-        if (value := attrgetter(key)(settings)) > MOST_PORT:
-            yield key, value, f"give a port up to {MOST_PORT}, or 0 for any free one"
+    if (port := attrgetter("serving.port")(settings)) > MOST_PORT:
+        yield "serving.port", port, f"give a port up to {MOST_PORT}, or 0 for any free one"
     low, high = attrgetter("gates.sanity.positive_rate")(settings)
     if not 0 <= low <= high <= 1:
         yield "gates.sanity.positive_rate", [low, high], "give two shares from 0 to 1, the smaller one first"

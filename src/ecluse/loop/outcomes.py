@@ -112,8 +112,8 @@ def _records(world: World, model: str, columns: Sequence[str] = ()) -> list[Reco
     ``columns`` are kept, are most of one.
     """
     alike: dict[Any, Any] = {}  # one object for the texts that many records share
-    of_model = (record for record in world.read_predictions(None, None, None) if record["model"] == model)
-    return [_joinable(each, columns, alike) if each["kind"] == "prediction" else each for each in of_model]
+    records = world.read_predictions(None, None, None, model=model)
+    return [_joinable(each, columns, alike) if each["kind"] == "prediction" else each for each in records]
 
 
 def _joinable(record: Record, columns: Sequence[str], alike: dict[Any, Any]) -> Record:
